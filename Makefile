@@ -3,46 +3,57 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest
+COVERAGE ?=
+PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
-.PHONY: setup run test test-unit test-integration test-e2e lint types layers format nightly bench coverage clean
+.DEFAULT_GOAL := help
+.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench clean
 
-run: $(STAMP)
+help: ## what there is
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+run: $(STAMP) ## set everything up, then: chaos run experiments/network-delay.json
 	$(BIN)/chaos run experiments/network-delay.json
 
-setup: $(STAMP)
+setup: $(STAMP) ## the virtual environment, nothing else
 
 $(STAMP): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "resync needs Python 3.11 or newer and found none: install one, or name it: make run PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "resync needs Python 3.11 or newer and found none: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot create a virtual environment: install its venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
-lint: $(STAMP)
+lint: $(STAMP) ## ruff, all rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(STAMP)
+types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-layers: $(STAMP)
+layers: $(STAMP) ## import-linter: arrows go down only
 	$(BIN)/lint-imports
 
-format: $(STAMP)
+format: $(STAMP) ## write the format, mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test-unit: lint types layers
-	$(PYTEST) -m "not integration and not e2e" -n 2
+test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 60 s)
+	$(PYTEST) -n 2 -m "not integration and not e2e and not nightly"
 
-test-integration: $(STAMP)
-	$(PYTEST) -m integration
+test-integration: $(STAMP) ## real sockets, real processes, real Prometheus
+	$(PYTEST) -m "integration and not nightly"
 
-test-e2e: $(STAMP)
-	$(PYTEST) -m e2e
+test-e2e: $(STAMP) ## whole runs of the experiments against the lab
+	$(PYTEST) -m "e2e and not nightly"
 
-test: lint types layers
+test: lint types layers ## everything but the nightly tier (<= 8 min on two cores)
+	$(PYTEST) -m "not nightly"
+
+nightly: lint types layers ## every test there is
 	$(PYTEST)
 
-clean:
+bench: $(STAMP) ## the figures of docs/figures.md, printed
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what the targets above made in this tree
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
