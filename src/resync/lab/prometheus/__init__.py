@@ -1,0 +1,15 @@
+"""A real Prometheus for the lab: finding the program without root, and running one server."""
+
+from resync.lab.prometheus.binary import find_binary
+from resync.lab.prometheus.errors import PrometheusError, PrometheusNotFoundError, PrometheusStartError
+from resync.lab.prometheus.server import PrometheusServer, Target, start
+
+__all__ = [
+    "PrometheusError",
+    "PrometheusNotFoundError",
+    "PrometheusServer",
+    "PrometheusStartError",
+    "Target",
+    "find_binary",
+    "start",
+]
