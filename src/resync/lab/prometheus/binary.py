@@ -44,7 +44,7 @@ def find_binary(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where fetched programs are kept: `$XDG_CACHE_HOME/resync/prometheus`, `~/.cache` when that is not set."""
+    """Where fetched programs are kept: `resync/prometheus` below XDG_CACHE_HOME (default `~/.cache`)."""
     base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".cache")
     return Path(base) / "resync" / "prometheus"
 
@@ -103,8 +103,9 @@ def _fetched(cache: Path) -> Path:
             return _cached(cache) or _keep(debian.unpacked_prometheus(Path(scratch)), cache)
     except (PrometheusError, WaitTimeoutError, OSError) as error:
         raise PrometheusNotFoundError(
-            f"No Prometheus server 2.42 or newer was found, and fetching one did not work ({error}): download it from "
-            f"the Prometheus project's download page and set {VARIABLE} to the path of its `prometheus` program."
+            f"No Prometheus server 2.42 or newer was found, and fetching one did not work ({error}): "
+            "download it from the Prometheus project's download page "
+            f"and set {VARIABLE} to the path of its `prometheus` program."
         ) from error
 
 

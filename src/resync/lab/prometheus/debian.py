@@ -62,7 +62,7 @@ def _private_directories(scratch: Path) -> list[str]:
 
 
 def _download_with_own_lists(scratch: Path, ours: list[str]) -> Path:
-    """A source that cannot be reached must not hide one that can: what counts is whether the download then works."""
+    """One source that cannot be reached must not hide another: what counts is whether the download works."""
     try:
         _apt("bringing package lists up to date", ["update"], scratch, ours, UPDATE_TIMEOUT_S)
     except PrometheusError as update_error:

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import yaml
@@ -32,7 +33,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place to scrape: `job` is the role, `address` is host:port, `pod` becomes a label of every series."""
+    """One place to scrape: `job` is the role, `address` host:port, `pod` becomes a label of every series."""
 
     job: str
     address: str
@@ -53,7 +54,7 @@ class PrometheusServer:
         return self.directory / "prometheus.log"
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End it: asked first, killed when it has not ended within the limit. Nothing happens when it has ended."""
+        """End it: asked first, killed when it has not ended within the limit."""
         self.process.terminate()
         try:
             self.process.wait(timeout_s)
@@ -95,7 +96,7 @@ def start(
     extra_args: Sequence[str] = (),
     timeout_s: float = READY_TIMEOUT_S,
 ) -> PrometheusServer:
-    """A server that answers queries, its data below `directory`. Raises PrometheusStartError with the log's last line."""
+    """A server that answers queries, its data below `directory`. Raises PrometheusStartError."""
     server = launch(binary, directory, targets, interval_s=interval_s, extra_args=extra_args)
     try:
         return wait_ready(server, timeout_s=timeout_s)
@@ -115,7 +116,7 @@ def launch(
     """A server that was just started, from a thread that must live as long as the server should."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "prometheus.yml").write_text(config_text(targets, interval_s))
-    server_args = [binary, *_flags(directory), *_lockfile_flag(binary), *extra_args]
+    server_args: list[str | Path] = [binary, *_flags(directory), *_lockfile_flag(binary), *extra_args]
     try:
         with (directory / "prometheus.log").open("wb") as log:
             process = subprocess.Popen(
@@ -131,7 +132,7 @@ def launch(
 
 
 def wait_ready(server: PrometheusServer, *, timeout_s: float = READY_TIMEOUT_S) -> PrometheusServer:
-    """The same server with its `url`, once it answers. Raises PrometheusStartError when it ends or stays silent."""
+    """The same server with its `url`, once it answers. Raises PrometheusStartError."""
     try:
         url = wait_until(
             lambda: _address(server),
@@ -160,7 +161,7 @@ def _flags(directory: Path) -> list[str]:
 
 
 def _lockfile_flag(binary: Path) -> list[str]:
-    """Debian's 2.x builds leave the data directory unlocked unless told; others lock it and refuse the flag."""
+    """Debian's 2.x builds leave the data directory unlocked unless told; others refuse the flag."""
     try:
         told = subprocess.run([binary, "--help"], capture_output=True, timeout=HELP_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -181,7 +182,7 @@ def _answers(server: PrometheusServer, url: str) -> bool:
     _refuse_ended(server, server.log.read_text(errors="replace"))
     try:
         with _DIRECT.open(f"{url}/-/ready", timeout=1) as answer:
-            return bool(answer.status == 200)
+            return bool(answer.status == HTTPStatus.OK)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
 
