@@ -1,0 +1,13 @@
+"""Seeded chance: every connection and every direction gets dice of its own, grown from the link's seed."""
+
+from random import Random
+
+
+def seeded(seed: int) -> Random:
+    """Dice that always fall the same way for the same seed."""
+    return Random(seed)  # noqa: S311  repeatable on purpose; nothing here is a secret
+
+
+def branch(dice: Random) -> Random:
+    """New dice that depend only on how often `dice` was branched before."""
+    return seeded(dice.getrandbits(64))

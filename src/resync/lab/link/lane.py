@@ -1,0 +1,106 @@
+"""One direction of one connection, without the connection: chunks go in, chunks come out, never in another order.
+
+The law of the link is here and nowhere else. A chunk leaves at
+
+    max(release of the chunk before it, what the effects make of its own arrival)
+
+so TCP's order holds whatever the jitter draws. Rules may change while chunks wait: a waiting chunk keeps
+the time it was given (it is already on the wire), a held one (infinite) asks again. Nothing is dropped
+here.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+from random import Random
+
+from resync.lab.link.chunks import Chunk, End
+from resync.lab.link.faults import Effect, Fault
+
+
+class Lane:
+    """A first-in first-out queue whose chunks carry their own release times."""
+
+    __slots__ = ("_chunks", "_dice", "_effects", "_faults", "_last_release_s", "queued_bytes")
+
+    def __init__(self, dice: Random) -> None:
+        self._dice = dice
+        self._chunks: deque[Chunk] = deque()
+        self._faults: tuple[Fault, ...] = ()
+        self._effects: tuple[Effect, ...] = ()
+        self._last_release_s = -inf
+        self.queued_bytes = 0
+
+    @property
+    def clear(self) -> bool:
+        """Nothing waits and nothing would make a new chunk wait: data may pass untouched."""
+        return not self._chunks and not self._effects
+
+    @property
+    def next_release_s(self) -> float:
+        """When the first chunk may leave; infinite when none waits or the first is held."""
+        return self._chunks[0].release_s if self._chunks else inf
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def set_faults(self, faults: Sequence[Fault], now_s: float) -> None:
+        """From now on these faults apply.
+
+        The same faults again change nothing, so a re-sent rule does not redraw.
+        """
+        if tuple(faults) == self._faults:
+            return
+        lifted = self._lifted(now_s)
+        self._faults = tuple(faults)
+        self._effects = tuple(fault.begin(self._dice) for fault in faults)
+        self._last_release_s = -inf
+        self._chunks = deque(self._placed(chunk) for chunk in lifted)
+
+    def push(self, payload: bytes | End, now_s: float) -> None:
+        """Put a payload that came in at `now_s` at the end."""
+        chunk = self._placed(Chunk(payload, arrival_s=now_s, release_s=now_s))
+        self._chunks.append(chunk)
+        self.queued_bytes += chunk.size
+
+    def pop_due(self, now_s: float) -> bytes | End | None:
+        """The first payload if its time has come, else None."""
+        if not self._chunks or self._chunks[0].release_s > now_s:
+            return None
+        chunk = self._chunks.popleft()
+        self.queued_bytes -= chunk.size
+        return chunk.payload
+
+    def drop_all(self) -> None:
+        """Forget everything: the connection is gone."""
+        self._chunks.clear()
+        self.queued_bytes = 0
+
+    def transit_s(self, now_s: float) -> float:
+        """How long a packet sent now would take: what a handshake pays for one way."""
+        return max(self._shaped(Chunk(b"", now_s, now_s)).release_s - now_s, 0.0)
+
+    def _placed(self, chunk: Chunk) -> Chunk:
+        """The chunk with its final time.
+
+        One whose time is already set (a waiting one) only keeps its place.
+        """
+        shaped = chunk if chunk.release_s > chunk.arrival_s else self._shaped(chunk)
+        release_s = max(shaped.release_s, self._last_release_s)
+        self._last_release_s = release_s
+        return replace(shaped, release_s=release_s)
+
+    def _shaped(self, chunk: Chunk) -> Chunk:
+        for effect in self._effects:
+            chunk = effect.apply(chunk)
+        return chunk
+
+    def _lifted(self, now_s: float) -> list[Chunk]:
+        return [self._lift(chunk, now_s) if chunk.release_s == inf else chunk for chunk in self._chunks]
+
+    def _lift(self, chunk: Chunk, now_s: float) -> Chunk:
+        freed = replace(chunk, arrival_s=now_s, release_s=now_s)
+        for effect in self._effects:
+            freed = max(freed, effect.lift(chunk, now_s), key=lambda candidate: candidate.release_s)
+        return replace(freed, arrival_s=min(freed.arrival_s, now_s))
