@@ -3,7 +3,6 @@
 from resync.lab.link.errors import AddressInUseError, LinkError, UnknownPodError, UnsupportedFaultError
 from resync.lab.link.link import Endpoints, Link, LinkPort, LinkStatistics
 from resync.lab.link.rules import Destination, Peer, Rule
-from resync.lab.link.threaded import ThreadedLink
 
 __all__ = [
     "AddressInUseError",
@@ -15,7 +14,6 @@ __all__ = [
     "LinkStatistics",
     "Peer",
     "Rule",
-    "ThreadedLink",
     "UnknownPodError",
     "UnsupportedFaultError",
 ]

@@ -1,4 +1,4 @@
-"""One direction of one connection, without the connection: chunks go in, chunks come out, never in another order.
+"""One direction of one connection, without the connection: chunks go in and come out in the same order.
 
 The law of the link is here and nowhere else. A chunk leaves at
 
