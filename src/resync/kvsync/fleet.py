@@ -1,0 +1,79 @@
+"""Which pods to subscribe to, as pure functions: pods in, changes out.
+
+The gate is AIBrix' (`pkg/kvevent/manager.go`, `OnPodAdd`): the label that turns KV events on, phase Running, an IP, a model
+name; readiness is not asked for. What AIBrix gets wrong is what happens afterwards: an IP change, a removed label, a
+failed phase or a new pod under an old name must not only end the subscription but take the pod's entries out of the
+index. Here that follows from one comparison: whatever differs between the source that is subscribed and the
+source that is wanted ends the old one, entries included, and starts the new one.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+LABEL_ENABLED: Final = "model.aibrix.ai/kv-events-enabled"
+LABEL_MODEL: Final = "model.aibrix.ai/name"
+EVENT_PORT: Final = 5557
+REPLAY_PORT: Final = 5558
+
+
+class PodFacts(msgspec.Struct, frozen=True):
+    """What the decision needs to know of a pod; `pod_key` is namespace/name."""
+
+    pod_key: str
+    uid: str
+    ip: str | None
+    phase: str
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    deleting: bool = False
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One publisher to subscribe to. Another `uid` is another source, even at the same address."""
+
+    pod_key: str
+    host: str
+    event_port: int = EVENT_PORT
+    replay_port: int = REPLAY_PORT
+    uid: str = ""
+    model: str = ""
+
+
+class FleetSettings(msgspec.Struct, frozen=True):
+    """The ports to dial and the names of the gate."""
+
+    event_port: int = EVENT_PORT
+    replay_port: int = REPLAY_PORT
+    label_enabled: str = LABEL_ENABLED
+    label_model: str = LABEL_MODEL
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What to do, in this order: end and purge `unsubscribe` (pod keys), then start `subscribe`."""
+
+    unsubscribe: tuple[str, ...] = ()
+    subscribe: tuple[Source, ...] = ()
+
+
+DEFAULTS = FleetSettings()
+
+
+def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
+    """The source that `pod` should be subscribed to as, or None when it should not be."""
+    model = pod.labels.get(settings.label_model) or pod.annotations.get(settings.label_model)
+    enabled = pod.labels.get(settings.label_enabled) == "true"
+    if not (enabled and model and pod.ip and pod.phase == "Running" and not pod.deleting):
+        return None
+    return Source(pod.pod_key, pod.ip, settings.event_port, settings.replay_port, pod.uid, model)
+
+
+def changes(
+    current: Mapping[str, Source], pods: Iterable[PodFacts], settings: FleetSettings = DEFAULTS
+) -> Changes:
+    """How to get from the subscriptions `current` (by pod key) to those that the complete list `pods` calls for."""
+    target = {pod.pod_key: source for pod in pods if (source := wanted(pod, settings)) is not None}
+    ended = tuple(key for key, source in current.items() if target.get(key) != source)
+    started = tuple(source for key, source in target.items() if current.get(key) != source)
+    return Changes(ended, started)

@@ -1,0 +1,162 @@
+"""What engines hold against what the index believes, and a second opinion on the stream.
+
+Both sides must be of one cut: the truth as of the sequence that the index has applied. Then every difference is wrong,
+none is merely late. There are four kinds, and the order in which they are found matters: a block that the index has for
+the wrong pod is *misattributed* once, not phantom on one pod and missing on another.
+
+`fold` reads an engine's stream into what that engine must hold. It shares no code with the index, so that each can
+judge the other.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TypeAlias
+
+import msgspec
+
+from resync.kvsync import chain
+from resync.kvsync.index import IndexEntry
+from resync.kvsync.records import AllBlocksCleared, Batch, BlockHash, BlockRemoved, BlockStored
+
+BlockKey: TypeAlias = tuple[int, BlockHash]
+"""(group, hash)."""
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """A block that an engine holds: physical copies, and which prefix it really is (None: unknown)."""
+
+    copies: int
+    prefix_key: int | None
+
+
+class DivergenceKind(StrEnum):
+    """How the index can be wrong about a block; the values are label values."""
+
+    MISSING = "missing"
+    PHANTOM = "phantom"
+    MISATTRIBUTED = "misattributed"
+    MIS_HASHED = "mis-hashed"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One wrong block. `pod_key` is the pod whose entry is wrong or lacking; `other_pod` the one that really holds it."""
+
+    kind: DivergenceKind
+    pod_key: str
+    group: int
+    hash: BlockHash
+    other_pod: str | None = None
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """All findings of one cut, by kind; `audited` is how many blocks were compared."""
+
+    missing: tuple[Finding, ...] = ()
+    phantom: tuple[Finding, ...] = ()
+    misattributed: tuple[Finding, ...] = ()
+    mis_hashed: tuple[Finding, ...] = ()
+    audited: int = 0
+
+    def of(self, kind: DivergenceKind) -> tuple[Finding, ...]:
+        """The findings of one kind."""
+        return {
+            DivergenceKind.MISSING: self.missing,
+            DivergenceKind.PHANTOM: self.phantom,
+            DivergenceKind.MISATTRIBUTED: self.misattributed,
+            DivergenceKind.MIS_HASHED: self.mis_hashed,
+        }[kind]
+
+    def findings(self) -> tuple[Finding, ...]:
+        """All of them, in the order of the kinds."""
+        return tuple(finding for kind in DivergenceKind for finding in self.of(kind))
+
+    def count(self, kind: DivergenceKind, pod_key: str | None = None) -> int:
+        """How many blocks are wrong in that way, of one pod or of all."""
+        return sum(pod_key in {None, finding.pod_key} for finding in self.of(kind))
+
+    def __bool__(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self.missing or self.phantom or self.misattributed or self.mis_hashed)
+
+
+Truth: TypeAlias = Mapping[str, Mapping[BlockKey, Held]]
+View: TypeAlias = Mapping[str, Mapping[BlockKey, IndexEntry]]
+
+
+def compare(truth: Truth, index: View) -> Divergence:
+    """The divergence of `index` from `truth`, both by pod key, then (group, hash), at one cut.
+
+    Number of copies is not a kind of its own: it shows as missing or phantom when it begins to matter.
+    """
+    nothing: Mapping[BlockKey, Held] = {}
+    no_entry: Mapping[BlockKey, IndexEntry] = {}
+    pods = sorted({*truth, *index})
+    missing: dict[BlockKey, list[str]] = {}
+    phantom: list[tuple[str, BlockKey]] = []
+    mis_hashed: list[Finding] = []
+    audited = 0
+    for pod in pods:
+        held, entries = truth.get(pod, nothing), index.get(pod, no_entry)
+        audited += len(held.keys() | entries.keys())
+        phantom.extend((pod, key) for key in sorted(entries.keys() - held.keys()))
+        for key in sorted(held.keys() - entries.keys()):
+            missing.setdefault(key, []).append(pod)
+        mis_hashed.extend(
+            Finding(DivergenceKind.MIS_HASHED, pod, *key)
+            for key in sorted(held.keys() & entries.keys())
+            if entries[key].prefix_key != held[key].prefix_key
+        )
+    strays = _pair_up(phantom, missing)
+    return Divergence(
+        missing=tuple(
+            Finding(DivergenceKind.MISSING, pod, *key) for key, lacking in missing.items() for pod in lacking
+        ),
+        phantom=tuple(Finding(DivergenceKind.PHANTOM, pod, *key) for pod, key in phantom),
+        misattributed=strays,
+        mis_hashed=tuple(mis_hashed),
+        audited=audited,
+    )
+
+
+def _pair_up(phantom: list[tuple[str, BlockKey]], missing: dict[BlockKey, list[str]]) -> tuple[Finding, ...]:
+    """Take out of both the pairs that are one misattributed block, and return those."""
+    strays: list[Finding] = []
+    left: list[tuple[str, BlockKey]] = []
+    for pod, key in phantom:
+        if missing.get(key):
+            strays.append(Finding(DivergenceKind.MISATTRIBUTED, pod, *key, missing[key].pop(0)))
+        else:
+            left.append((pod, key))
+    phantom[:] = left
+    return tuple(strays)
+
+
+def fold(batches: Iterable[Batch], seed: int = 0) -> dict[BlockKey, Held]:
+    """What an engine holds after publishing exactly these batches, from its first one on.
+
+    The rule per event: a store adds one copy of each hash, a removal takes one, a clear takes all; nothing below zero.
+    """
+    copies: Counter[BlockKey] = Counter()
+    keys: dict[BlockHash, int] = {}
+    for batch in batches:
+        for event in batch.events:
+            match event:
+                case AllBlocksCleared():
+                    copies.clear()
+                case BlockRemoved() if event.medium in {"GPU", None}:
+                    copies -= Counter((event.group_idx, one) for one in event.block_hashes)
+                case BlockStored() if event.medium in {"GPU", None}:
+                    copies.update((event.group_idx, one) for one in event.block_hashes)
+                    _learn(keys, event, seed)
+    return {key: Held(count, keys.get(key[1])) for key, count in copies.items() if count > 0}
+
+
+def _learn(keys: dict[BlockHash, int], event: BlockStored, seed: int) -> None:
+    parent = seed if event.parent_block_hash is None else keys.get(event.parent_block_hash)
+    size = event.block_size
+    if parent is None or len(event.token_ids) != size * len(event.block_hashes):
+        return
+    for position, block_hash in enumerate(event.block_hashes):
+        parent = chain.prefix_key(parent, event.token_ids[position * size : (position + 1) * size])
+        keys[block_hash] = parent
