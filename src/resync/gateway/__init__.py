@@ -1,0 +1,1 @@
+"""The reference gateway: subscribes to every engine, indexes their KV blocks, routes by longest prefix."""

@@ -1,0 +1,1 @@
+"""The independent auditor: compares what gateways believe with what engines hold, exports the difference."""

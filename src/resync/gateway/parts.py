@@ -1,0 +1,30 @@
+"""What a gateway is built from: the classes that a process may be started with others of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from resync.gateway.metrics import SourceMetrics
+from resync.gateway.settings import Heartbeat
+from resync.kits.clocks import Clock
+from resync.kvsync.index import PrefixIndex
+
+
+class Admission:
+    """Whether a received batch may be applied; the healthy one always says yes."""
+
+    def may_apply(self) -> bool:
+        """True when the next batch is to be applied."""
+        return True
+
+    def round_trip(self, _pod_key: str, _round_trip_s: float) -> None:
+        """Take note of a measured round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts; `heartbeat` of None means what the settings say."""
+
+    index: type[PrefixIndex] = PrefixIndex
+    source_metrics: type[SourceMetrics] = SourceMetrics
+    heartbeat: Heartbeat | None = None
+    admission: Callable[[Clock], Admission] = lambda _clock: Admission()

@@ -1,0 +1,127 @@
+"""Carrying a completion to the chosen engine and its answer back, and counting requests in flight.
+
+Connections are kept open and bound to the pod's own address. Whether a failed request may be tried
+elsewhere depends on whether it can have happened: where no connection could be made nothing was sent, so
+the next engine is asked; once the request is out, its fate is unknown and the client is told so.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from resync.gateway.errors import BadRequestError, EngineLostError, NoEngineError
+from resync.gateway.routing import Prompt, Routing
+from resync.kvsync.router import Decision
+
+BODY_BYTES_MAX = 16 << 20
+JSON = "application/json"
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    model: str
+    prompt: list[int] | str = ""
+
+
+_COMPLETION = msgspec.json.Decoder(_Completion)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """An engine that can take a request now."""
+
+    pod_key: str
+    ip: str
+    base_url: str
+
+
+Ready = Callable[[str], Mapping[str, Route]]
+"""Model -> engines that serve it and are ready, by pod key."""
+
+
+class Proxy:
+    """The front for completions."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        routing: Routing,
+        ready: Ready,
+        running_changed: Callable[[str, int], None],
+    ) -> None:
+        self._session = session
+        self._routing = routing
+        self._ready = ready
+        self._running: Counter[str] = Counter()
+        self._running_changed = running_changed
+
+    async def completions(self, request: web.Request) -> web.Response:
+        """Route one completion and answer with what the engine said."""
+        body = await request.read()
+        try:
+            return await self._anywhere(_read(body), body)
+        except BadRequestError as mistake:
+            return refusal(HTTPStatus.BAD_REQUEST, str(mistake))
+        except NoEngineError as nobody:
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(nobody))
+        except EngineLostError as lost:
+            return refusal(HTTPStatus.BAD_GATEWAY, str(lost))
+
+    async def _anywhere(self, prompt: Prompt, body: bytes) -> web.Response:
+        """Try each engine once, until one connects. Raises NoEngineError, EngineLostError."""
+        routes = dict(self._ready(prompt.model))
+        while True:
+            decision = self._routing.choose(prompt, {pod: self._running[pod] for pod in routes})
+            route = routes.pop(decision.pod_key)
+            try:
+                return await self._send(route, decision, body)
+            except aiohttp.ClientConnectorError:
+                continue
+            except (aiohttp.ClientError, TimeoutError) as reason:
+                raise EngineLostError(
+                    f"{route.pod_key} went away after the request was sent ({type(reason).__name__}): it may have"
+                    " been carried out"
+                ) from reason
+
+    async def _send(self, route: Route, decision: Decision, body: bytes) -> web.Response:
+        self._change(route.pod_key, +1)
+        try:
+            async with self._session.post(
+                route.base_url + "/v1/completions", data=body, headers={"Content-Type": JSON}
+            ) as answer:
+                return web.Response(
+                    body=await answer.read(),
+                    status=answer.status,
+                    headers={
+                        "Content-Type": answer.headers.get("Content-Type", JSON),
+                        "target-pod": route.pod_key.rpartition("/")[2],
+                        "target-pod-ip": route.ip,
+                        "x-routing-selection": decision.selection.value,
+                    },
+                )
+        finally:
+            self._change(route.pod_key, -1)
+
+    def _change(self, pod_key: str, by: int) -> None:
+        self._running[pod_key] += by
+        self._running_changed(pod_key, self._running[pod_key])
+        if not self._running[pod_key]:
+            del self._running[pod_key]
+
+
+def refusal(status: HTTPStatus, sentence: str) -> web.Response:
+    """An error in OpenAI's form."""
+    error = {"message": sentence, "type": status.phrase, "code": status.value}
+    return web.Response(body=msgspec.json.encode({"error": error}), status=status, content_type=JSON)
+
+
+def _read(body: bytes) -> Prompt:
+    try:
+        asked = _COMPLETION.decode(body)
+    except msgspec.MsgspecError as reason:
+        raise BadRequestError(f"not a completion request: {reason}") from reason
+    tokens = None if isinstance(asked.prompt, str) else tuple(asked.prompt)
+    return Prompt(asked.model, tokens)

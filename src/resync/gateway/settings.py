@@ -1,0 +1,80 @@
+"""What a gateway process is told at start: flags and the pod's environment, parsed once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resync.gateway import errors
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this process is and which address it binds and dials from."""
+
+    pod_name: str
+    namespace: str
+    bind_ip: str
+
+    @property
+    def pod_key(self) -> str:
+        """`<namespace>/<pod name>`."""
+        return f"{self.namespace}/{self.pod_name}"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Identity":
+        """The identity that the node set, or one that works outside a lab."""
+        return cls(
+            pod_name=environment.get("POD_NAME", "gateway-local"),
+            namespace=environment.get("POD_NAMESPACE", "default"),
+            bind_ip=environment.get("POD_BIND_IP", LOOPBACK),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """When an event connection counts as dead: libzmq's heartbeat, and its time to connect."""
+
+    interval_s: float = 1.0
+    timeout_s: float = 5.0
+    connect_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthTiming:
+    """How often an engine is asked for its health, and when silence counts as no answer."""
+
+    every_s: float = 0.25
+    timeout_s: float = 2.0
+    failures_max: int = 2
+    """Unanswered checks in a row after which the engine gets no requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of it. `static_engines` are `(name, ip)` pairs used in place of a Kubernetes API."""
+
+    identity: Identity
+    http_port: int = 8080
+    kubeconfig: str | None = None
+    namespace: str | None = None
+    engine_selector: str = "model.aibrix.ai/name"
+    static_engines: tuple[tuple[str, str], ...] = ()
+    static_model: str = "llama2-7b"
+    block_size: int = 16
+    index_view: bool = True
+    heartbeat: Heartbeat = Heartbeat()
+    health: HealthTiming = HealthTiming()
+    request_timeout_s: float = 60.0
+
+
+def parse_static_engines(text: str) -> tuple[tuple[str, str], ...]:
+    """`name=ip` pairs separated by commas. Raises BadSettingError naming the pair that is not one."""
+    pairs = []
+    for item in filter(None, text.split(",")):
+        name, _, ip = item.partition("=")
+        if not name or not ip:
+            raise errors.BadSettingError(f"--static-engines wants name=ip,name=ip; {item!r} is not name=ip")
+        pairs.append((name, ip))
+    return tuple(pairs)

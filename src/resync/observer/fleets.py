@@ -1,0 +1,53 @@
+"""Which gateways are audited and which engines are asked: from pods of a Kubernetes API, or from flags."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resync.cluster.pods import Pod
+from resync.kvsync import fleet
+from resync.observer.settings import Place
+
+PORT_LABEL = "model.aibrix.ai/port"
+ENGINE_PORT = 8000
+OVER = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A gateway or an engine that may be asked; `base_url` is None while it has no address."""
+
+    pod_key: str
+    base_url: str | None
+
+
+def gateways_of(pods: Iterable[Pod], *, port: int) -> tuple[Peer, ...]:
+    """Every gateway pod that has not ended; one without an address is selected and cannot be audited."""
+    return tuple(
+        Peer(pod.pod_key, _url(pod, port)) for pod in pods if pod.phase not in OVER and not pod.deleting
+    )
+
+
+def engines_of(pods: Iterable[Pod]) -> tuple[Peer, ...]:
+    """The engine pods that a gateway has to be subscribed to, by the gate in `resync.kvsync.fleet`."""
+    return tuple(Peer(pod.pod_key, _url(pod, _port(pod))) for pod in pods if _publishes(pod))
+
+
+def peers_of(places: Iterable[Place], *, namespace: str) -> tuple[Peer, ...]:
+    """Peers named by flags."""
+    return tuple(Peer(f"{namespace}/{place.name}", f"http://{place.ip}:{place.port}") for place in places)
+
+
+def _publishes(pod: Pod) -> bool:
+    facts = fleet.PodFacts(
+        pod.pod_key, pod.uid, pod.ip, pod.phase, pod.labels, pod.annotations, deleting=pod.deleting
+    )
+    return fleet.wanted(facts) is not None
+
+
+def _port(pod: Pod) -> int:
+    label = pod.labels.get(PORT_LABEL, "")
+    return int(label) if label.isdigit() else ENGINE_PORT
+
+
+def _url(pod: Pod, port: int) -> str | None:
+    return f"http://{pod.ip}:{port}" if pod.ip else None
