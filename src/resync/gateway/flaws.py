@@ -7,12 +7,10 @@ the command line.
 * `removal-for-all-pods`: a removal deletes the block for every pod (AIBrix before #2723).
 * `unchained`: every block of one event hangs on the event's parent (AIBrix `sync_hash.go`).
 * `frozen-sequence`: nothing is applied any more, while metrics, health and routing go on answering. It sets
-in AFTER_S
-  seconds after start or, without that, when an engine's round trip has been SLOW_S or more three times in a
-  row: that is, while a delay is being observed and not before.
+  in AFTER_S seconds after start or, without that, when an engine's round trip has been SLOW_S or more three
+  times in a row: that is, while a delay is being observed and not before.
 * `short-heartbeat`: an event connection counts as dead before a delayed answer can arrive.
-* `silent-metrics`: events are applied, but after the first batch the applied sequence and its time stand
-still.
+* `silent-metrics`: events are applied, but after the first batch the applied sequence stands still.
 """
 
 from dataclasses import replace

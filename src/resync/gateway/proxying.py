@@ -82,8 +82,8 @@ class Proxy:
                 continue
             except (aiohttp.ClientError, TimeoutError) as reason:
                 raise EngineLostError(
-                    f"{route.pod_key} went away after the request was sent ({type(reason).__name__}): it may have"
-                    " been carried out"
+                    f"{route.pod_key} went away after the request was sent ({type(reason).__name__}):"
+                    " it may have been carried out"
                 ) from reason
 
     async def _send(self, route: Route, decision: Decision, body: bytes) -> web.Response:
