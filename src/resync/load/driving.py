@@ -1,0 +1,79 @@
+"""The open loop: takes planned requests, sends each at its time, judges what was audited.
+
+Why an audited request can miss although nothing is wrong, and how often that may happen, is measured in
+docs/critiques.md; the three reasons are: the prefix is evicted between the question and the arrival; the
+prefix is held but its event is still under way; the router prefers an idle engine to a matching one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from resync.kits.clocks import Clock
+from resync.load.client import Client
+from resync.load.metrics import LoadMetrics
+from resync.load.options import Options
+from resync.load.pacing import LATE_MAX_S
+from resync.load.plans import Planned
+
+log = logging.getLogger(__name__)
+
+
+class Driver:
+    """Sends the requests of one load."""
+
+    def __init__(self, options: Options, client: Client, metrics: LoadMetrics, *, clock: Clock) -> None:
+        self._options = options
+        self._client = client
+        self._metrics = metrics
+        self._clock = clock
+        self._in_flight = 0
+
+    async def run(self, requests: Iterator[Planned]) -> None:
+        """Send until cancelled, or until `requests` ends; then wait for the last answers."""
+        start_s = self._clock.monotonic_s()
+        async with asyncio.TaskGroup() as group:
+            for request in requests:
+                early_s = start_s + request.due_s - self._clock.monotonic_s()
+                if early_s > 0:
+                    await asyncio.sleep(early_s)
+                if self._may_send(early_s):
+                    self._in_flight += 1
+                    group.create_task(self._one(request))
+
+    def _may_send(self, early_s: float) -> bool:
+        if early_s < -LATE_MAX_S:
+            self._metrics.refused.labels("late").inc()
+        elif self._in_flight >= self._options.in_flight_max:
+            self._metrics.refused.labels("in-flight").inc()
+        else:
+            return True
+        return False
+
+    async def _one(self, request: Planned) -> None:
+        try:
+            allowed = await self._allowed(request) if request.audited else None
+            self._metrics.sent.inc()
+            self._metrics.last_sent.set(self._clock.wall_s())
+            if request.engine is not None:
+                self._metrics.bypassed.inc()
+            answer = await self._client.complete(request.engine or self._options.gateway, request.prompt)
+            self._metrics.completed.labels(answer.status).inc()
+            if allowed is not None:
+                self._judge(allowed, answer.cached_tokens)
+        finally:
+            self._in_flight -= 1
+
+    async def _allowed(self, request: Planned) -> int | None:
+        held = await self._client.held_tokens(self._options.engines, request.prompt)
+        if held is None:
+            self._metrics.audit_failures.inc()
+        return held
+
+    def _judge(self, allowed: int, cached: int) -> None:
+        self._metrics.audited.inc()
+        if allowed < self._options.shape.block_size:
+            return
+        self._metrics.allowed_hits.inc()
+        if cached >= allowed:
+            self._metrics.routed_hits.inc()

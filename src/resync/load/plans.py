@@ -1,0 +1,42 @@
+"""Which request comes next: a pure, seeded sequence. Time enters only as when a request is due."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resync.load.families import Families
+from resync.load.options import Options
+from resync.load.pacing import gaps_s
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One request: when it is due (seconds after the start), what it asks, and by which way."""
+
+    due_s: float
+    prompt: list[int]
+    engine: str | None
+    """Base URL of the engine it goes straight to; None: through the gateway."""
+    audited: bool
+
+
+def planned(options: Options) -> Iterator[Planned]:
+    """All requests of a load, for ever. One seed is one sequence, whatever becomes of the requests."""
+    dice = random.Random(options.seed)  # noqa: S311 - repeatable, not secret
+    families = Families(options.shape, dice)
+    due_s, renewal_s = 0.0, 1 / options.renewals
+    for gap_s in gaps_s(options.pacing, rate=options.rate, dice=dice):
+        due_s += gap_s
+        while due_s >= renewal_s:
+            families.renew()
+            renewal_s += 1 / options.renewals
+        prompt = families.prompt()
+        engine = _bypass(options, dice)
+        audited = bool(options.engines) and engine is None and dice.random() < options.audit_share
+        yield Planned(due_s, prompt, engine, audited)
+
+
+def _bypass(options: Options, dice: random.Random) -> str | None:
+    if dice.random() < options.bypass_share and options.engines:
+        return dice.choice(options.engines)
+    return None
