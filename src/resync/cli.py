@@ -2,7 +2,12 @@
 
 import click
 
+from resync.lab.commands import lab
+
 
 @click.group()
 def main() -> None:
     """Does our KV-cache index survive a bad day?"""
+
+
+main.add_command(lab)

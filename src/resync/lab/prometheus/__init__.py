@@ -2,7 +2,7 @@
 
 from resync.lab.prometheus.binary import find_binary
 from resync.lab.prometheus.errors import PrometheusError, PrometheusNotFoundError, PrometheusStartError
-from resync.lab.prometheus.server import PrometheusServer, Target, start
+from resync.lab.prometheus.server import PrometheusServer, Target, launch, start, wait_ready
 
 __all__ = [
     "PrometheusError",
@@ -11,5 +11,7 @@ __all__ = [
     "PrometheusStartError",
     "Target",
     "find_binary",
+    "launch",
     "start",
+    "wait_ready",
 ]

@@ -26,6 +26,7 @@ OLDEST = (2, 42)
 VERSION_TIMEOUT_S = 20.0
 LOCK_TIMEOUT_S = 240.0
 
+_SCRATCH = ".fetch-"
 _VERSION = re.compile(r"prometheus, version (\d+)\.(\d+)\.(\d+)")
 
 
@@ -99,14 +100,22 @@ def _cached(cache: Path) -> Path | None:
 def _fetched(cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _lock(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
-            return _cached(cache) or _keep(debian.unpacked_prometheus(Path(scratch)), cache)
+        with _lock(cache):
+            return _cached(cache) or _fetched_alone(cache)
     except (PrometheusError, WaitTimeoutError, OSError) as error:
         raise PrometheusNotFoundError(
             f"No Prometheus server 2.42 or newer was found, and fetching one did not work ({error}): "
             "download it from the Prometheus project's download page "
             f"and set {VARIABLE} to the path of its `prometheus` program."
         ) from error
+
+
+def _fetched_alone(cache: Path) -> Path:
+    """Under the lock, so scratch directories that are there were left by a fetcher that was killed."""
+    for stale in cache.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=_SCRATCH) as scratch:
+        return _keep(debian.unpacked_prometheus(Path(scratch)), cache)
 
 
 def _keep(program: Path, cache: Path) -> Path:

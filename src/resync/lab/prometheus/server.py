@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.lab.children import tied_to_this_process
+from resync.lab import children
 from resync.lab.prometheus.errors import PrometheusStartError
 
 SCRAPE_INTERVAL_S = 0.25
@@ -55,12 +55,7 @@ class PrometheusServer:
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End it: asked first, killed when it has not ended within the limit."""
-        self.process.terminate()
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(timeout_s)
+        children.end(self.process, timeout_s)
 
 
 def config_text(targets: Sequence[Target], interval_s: float = SCRAPE_INTERVAL_S) -> str:
@@ -118,14 +113,7 @@ def launch(
     (directory / "prometheus.yml").write_text(config_text(targets, interval_s))
     server_args: list[str | Path] = [binary, *_flags(directory), *_lockfile_flag(binary), *extra_args]
     try:
-        with (directory / "prometheus.log").open("wb") as log:
-            process = subprocess.Popen(
-                server_args,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=tied_to_this_process(),  # noqa: PLW1509  # the function only calls prctl and getppid
-            )
+        process = children.launch(server_args, directory / "prometheus.log")
     except OSError as error:
         raise PrometheusStartError(f"{binary} could not be started: {error}") from error
     return PrometheusServer(process, directory)
@@ -172,14 +160,13 @@ def _lockfile_flag(binary: Path) -> list[str]:
 
 
 def _address(server: PrometheusServer) -> str:
-    text = server.log.read_text(errors="replace")
-    _refuse_ended(server, text)
-    found = _LISTENING.search(text)
+    _refuse_ended(server)
+    found = _LISTENING.search(server.log.read_text(errors="replace"))
     return f"http://{found.group(1)}" if found else ""
 
 
 def _answers(server: PrometheusServer, url: str) -> bool:
-    _refuse_ended(server, server.log.read_text(errors="replace"))
+    _refuse_ended(server)
     try:
         with _DIRECT.open(f"{url}/-/ready", timeout=1) as answer:
             return bool(answer.status == HTTPStatus.OK)
@@ -187,7 +174,7 @@ def _answers(server: PrometheusServer, url: str) -> bool:
         return False
 
 
-def _refuse_ended(server: PrometheusServer, text: str) -> None:
+def _refuse_ended(server: PrometheusServer) -> None:
     if (code := server.process.poll()) is not None:
-        last = (text.strip().splitlines() or ["it said nothing"])[-1]
+        last = children.last_line(server.log)
         raise PrometheusStartError(f"Prometheus ended with code {code} right after its start: {last}")

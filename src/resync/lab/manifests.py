@@ -1,0 +1,153 @@
+"""The pods of the lab, as the objects that are sent to the Kubernetes API.
+
+One table says what each role is; docs/interfaces.md section 1 is the contract it follows. Addresses are part
+of the manifest (`resync.dev/address`), because Prometheus must know its targets before the pods exist.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+
+from resync.lab.addresses import Block
+from resync.lab.prometheus import Target
+
+NAMESPACE = "default"
+MODEL = "llama2-7b"
+ADDRESS_ANNOTATION = "resync.dev/address"
+ROLE_LABEL = "resync.dev/role"
+GRACE_S = 2
+
+
+class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a lab differs from the usual one."""
+
+    engines: int = 3
+    seed: int = 0
+    engine_args: tuple[str, ...] = ()
+    gateway_args: tuple[str, ...] = ()
+    load_args: tuple[str, ...] = ()
+    load: bool = True
+    deaf_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One kind of pod. `first_address` is the last octet of its first pod; ports are (name, number)."""
+
+    name: str
+    module: str
+    first_address: int
+    ports: tuple[tuple[str, int], ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def http_port(self) -> int:
+        """Where it answers /health and /metrics."""
+        return dict(self.ports)["http"]
+
+
+ENGINE = Role(
+    "engine",
+    "resync.engine",
+    10,
+    (("http", 8000), ("kv-events", 5557), ("kv-replay", 5558)),
+    MappingProxyType(
+        {
+            "app": "vllm",
+            "model.aibrix.ai/name": MODEL,
+            "model.aibrix.ai/port": "8000",
+            "model.aibrix.ai/kv-events-enabled": "true",
+        }
+    ),
+)
+GATEWAY = Role("gateway", "resync.gateway", 110, (("http", 8080),), {"app": "gateway-plugins"})
+OBSERVER = Role("observer", "resync.observer", 130, (("http", 9100),), {"app": "resync-observer"})
+LOAD = Role("load", "resync.load", 140, (("http", 9101),), {"app": "resync-load"})
+ROLES = (ENGINE, GATEWAY, OBSERVER, LOAD)
+ENGINES_MAX = 90
+PORTS = sorted({number for role in ROLES for _, number in role.ports})
+
+
+@dataclass(frozen=True, slots=True)
+class PodPlan:
+    """One pod before it exists."""
+
+    role: Role
+    number: int
+    args: tuple[str, ...]
+    block: Block
+
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return f"{self.role.name}-{self.number}"
+
+    @property
+    def ip(self) -> str:
+        """The address it will advertise."""
+        return self.block.pod_ip(self.role.first_address + self.number)
+
+    @property
+    def url(self) -> str:
+        """Where it answers HTTP."""
+        return f"http://{self.ip}:{self.role.http_port}"
+
+    @property
+    def target(self) -> Target:
+        """Where Prometheus scrapes it."""
+        return Target(self.role.name, f"{self.ip}:{self.role.http_port}", self.name)
+
+    def manifest(self, env: Mapping[str, str]) -> dict[str, object]:
+        """The Pod object; `env` goes into its container."""
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "namespace": NAMESPACE,
+                "labels": {**self.role.labels, ROLE_LABEL: self.role.name},
+                "annotations": {ADDRESS_ANNOTATION: self.ip},
+            },
+            "spec": {
+                "restartPolicy": "Always",
+                "terminationGracePeriodSeconds": GRACE_S,
+                "containers": [self._container(env)],
+            },
+        }
+
+    def _container(self, env: Mapping[str, str]) -> dict[str, object]:
+        return {
+            "name": self.role.name,
+            "image": "resync",
+            "command": [sys.executable, "-m", self.role.module],
+            "args": list(self.args),
+            "ports": [{"name": name, "containerPort": number} for name, number in self.role.ports],
+            "env": [{"name": name, "value": value} for name, value in env.items()],
+            "readinessProbe": {
+                "httpGet": {"path": "/health", "port": self.role.http_port},
+                "periodSeconds": 1,
+                "timeoutSeconds": 2,
+            },
+        }
+
+
+def pods_of(options: LabOptions, block: Block) -> tuple[PodPlan, ...]:
+    """Every pod of a lab with those options, engines first."""
+    return tuple(PodPlan(role, number, args, block) for role, number, args in _parts(options))
+
+
+def _parts(options: LabOptions) -> Iterator[tuple[Role, int, tuple[str, ...]]]:
+    for number in range(options.engines):
+        yield ENGINE, number, options.engine_args
+    yield GATEWAY, 0, options.gateway_args
+    yield OBSERVER, 0, ()
+    if options.load:
+        yield LOAD, 0, options.load_args
+
+
+def targets_of(pods: Sequence[PodPlan]) -> list[Target]:
+    """What Prometheus has to scrape."""
+    return [pod.target for pod in pods]

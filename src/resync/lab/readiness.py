@@ -1,0 +1,163 @@
+"""When a lab is ready: three questions, asked of those who would know, each with a name and a limit.
+
+Kubernetes says whether pods are Ready, Prometheus whether it has seen every target answer, the gateway
+whether it follows every engine. Whatever is missing is part of the sentence a user reads when the limit
+passes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+
+from resync.kits.waits import wait_until_async
+from resync.lab.apiclient import LabApi
+from resync.lab.manifests import ENGINE, NAMESPACE, PodPlan
+
+PODS_TIMEOUT_S = 30.0
+SCRAPED_TIMEOUT_S = 30.0
+SUBSCRIBED_TIMEOUT_S = 30.0
+_ASK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
+_PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a wait still waits for; true when that is nothing."""
+
+    names: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return not self.names
+
+    def __repr__(self) -> str:
+        return f"still missing {', '.join(self.names)}"
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Condition(msgspec.Struct, frozen=True):
+    type: str
+    status: str
+
+
+class _Status(msgspec.Struct, frozen=True):
+    phase: str = "Pending"
+    conditions: list[_Condition] | None = None
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Metadata
+    status: _Status = _Status()
+
+    @property
+    def ready(self) -> bool:
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions or ())
+
+
+class _PodList(msgspec.Struct, frozen=True):
+    items: list[_Pod]
+
+
+class _Series(msgspec.Struct, frozen=True):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Vector(msgspec.Struct, frozen=True):
+    result: list[_Series] = []
+
+
+class _QueryAnswer(msgspec.Struct, frozen=True):
+    data: _Vector = _Vector()
+
+
+class _Followed(msgspec.Struct, frozen=True):
+    applied_seq: int
+    state: str
+
+
+class _Index(msgspec.Struct, frozen=True):
+    pods: dict[str, _Followed]
+
+
+async def pods_ready(api: LabApi, pods: Sequence[PodPlan]) -> None:
+    """Until every pod is Ready. Raises WaitTimeoutError, ApiCallError."""
+
+    async def seen() -> Missing:
+        found = {
+            pod.metadata.name: pod
+            for pod in msgspec.json.decode(await api.get(_PODS_PATH), type=_PodList).items
+        }
+        return Missing(
+            tuple(_unready(pod.name, found.get(pod.name)) for pod in pods if not _ready(found, pod))
+        )
+
+    await wait_until_async(seen, what="every pod to be Ready", timeout_s=PODS_TIMEOUT_S, every_s=0.1)
+
+
+def _ready(found: dict[str, _Pod], pod: PodPlan) -> bool:
+    return pod.name in found and found[pod.name].ready
+
+
+def _unready(name: str, pod: _Pod | None) -> str:
+    return f"{name} ({pod.status.phase if pod else 'not created'})"
+
+
+async def all_scraped(session: aiohttp.ClientSession, prometheus_url: str, pods: Sequence[PodPlan]) -> None:
+    """Until Prometheus has seen every pod answer. Raises WaitTimeoutError."""
+
+    async def seen() -> Missing:
+        up = await _up(session, prometheus_url)
+        return Missing(tuple(pod.name for pod in pods if pod.name not in up))
+
+    await wait_until_async(
+        seen, what="Prometheus to scrape every pod", timeout_s=SCRAPED_TIMEOUT_S, every_s=0.1
+    )
+
+
+async def _up(session: aiohttp.ClientSession, prometheus_url: str) -> set[str]:
+    text = await _text(session, f"{prometheus_url}/api/v1/query?query=up")
+    series = msgspec.json.decode(text, type=_QueryAnswer).data.result if text else []
+    return {one.metric.get("pod", "") for one in series if one.value[1] == "1"}
+
+
+async def subscribed(
+    session: aiohttp.ClientSession, gateway: PodPlan, pods: Sequence[PodPlan], *, with_events: bool
+) -> None:
+    """Until the gateway follows every engine; `with_events`: and has applied a batch of each.
+
+    Raises WaitTimeoutError.
+    """
+
+    async def seen() -> Missing:
+        text = await _text(session, f"{gateway.url}/index")
+        index = msgspec.json.decode(text, type=_Index).pods if text else {}
+        return Missing(
+            tuple(name for name in engines if not _follows(index.get(name), with_events=with_events))
+        )
+
+    engines = [f"{NAMESPACE}/{pod.name}" for pod in pods if pod.role is ENGINE]
+    await wait_until_async(
+        seen, what="the gateway to follow every engine", timeout_s=SUBSCRIBED_TIMEOUT_S, every_s=0.1
+    )
+
+
+def _follows(engine: _Followed | None, *, with_events: bool) -> bool:
+    if engine is None or engine.state != _LIVE:
+        return False
+    return engine.applied_seq >= 0 or not with_events
+
+
+async def _text(session: aiohttp.ClientSession, url: str) -> bytes:
+    """The answer's body; empty while there is none."""
+    try:
+        async with session.get(url, timeout=_ASK_TIMEOUT) as answer:
+            return await answer.read() if answer.status == HTTPStatus.OK else b""
+    except (aiohttp.ClientError, TimeoutError):
+        return b""
