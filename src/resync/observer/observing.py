@@ -45,27 +45,39 @@ class Observer:
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
-        """Serve and audit until cancelled."""
-        settings = self._settings
+        """Serve and audit until cancelled.
+
+        Raises OSError when the address is taken, KubeconfigError when there is no usable kubeconfig.
+        """
         async with AsyncExitStack() as stack:
-            connector = aiohttp.TCPConnector(local_addr=(settings.identity.bind_ip, 0), keepalive_timeout=60)
-            timeout = aiohttp.ClientTimeout(total=settings.ask_timeout_s)
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(connector=connector, timeout=timeout)
-            )
-            self._asker = Asker(session)
-            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            self._asker = Asker(await stack.enter_async_context(self._session()))
             await self._serve(stack)
-            survey = Survey(
-                asker=self._asker,
-                engines=lambda: self._engines,
-                metrics=self._metrics,
-                clock=self._clock,
-                every_s=settings.survey_every_s,
-            )
-            self._tasks.create_task(survey.run(), name="survey")
-            await self._find_pods(stack)
+            # Started before the task group is entered, so that an error is not wrapped in a group; they
+            # deliver nothing before this task waits.
+            watches = self._started_watches()
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            for watch in watches:
+                stack.push_async_callback(asyncio.to_thread, watch.stop)
+            if self._settings.static:
+                self._take_places()
+            self._tasks.create_task(self._survey(self._asker).run(), name="survey")
             await asyncio.Event().wait()
+
+    def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            local_addr=(self._settings.identity.bind_ip, 0), keepalive_timeout=60
+        )
+        timeout = aiohttp.ClientTimeout(total=self._settings.ask_timeout_s)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout)
+
+    def _survey(self, asker: Asker) -> Survey:
+        return Survey(
+            asker=asker,
+            engines=lambda: self._engines,
+            metrics=self._metrics,
+            clock=self._clock,
+            every_s=self._settings.survey_every_s,
+        )
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         application = web.Application()
@@ -89,19 +101,26 @@ class Observer:
             audit.control.scraped()
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
-    async def _find_pods(self, stack: AsyncExitStack) -> None:
+    def _started_watches(self) -> list[PodWatch]:
         settings = self._settings
         if settings.static:
-            namespace = settings.identity.namespace
-            self._take_engines(fleets.peers_of(settings.static_engines, namespace=namespace))
-            self._take_gateways(fleets.peers_of(settings.static_gateways, namespace=namespace))
-            return
-        for selector, take in (
+            return []
+        found = (
             (settings.engine_selector, self._engine_pods),
             (settings.gateway_selector, self._gateway_pods),
-        ):
-            watch = PodWatch(settings.kubeconfig, settings.namespace, selector, on_pods=take)
-            await stack.enter_async_context(watch)
+        )
+        watches = [
+            PodWatch(settings.kubeconfig, settings.namespace, selector, on_pods=take)
+            for selector, take in found
+        ]
+        for watch in watches:
+            watch.start()
+        return watches
+
+    def _take_places(self) -> None:
+        settings, namespace = self._settings, self._settings.identity.namespace
+        self._take_engines(fleets.peers_of(settings.static_engines, namespace=namespace))
+        self._take_gateways(fleets.peers_of(settings.static_gateways, namespace=namespace))
 
     def _engine_pods(self, pods: tuple[Pod, ...]) -> None:
         self._take_engines(fleets.engines_of(pods))

@@ -1,0 +1,209 @@
+"""The observer as a process between scripted peers: what it exports, and what it refuses to."""
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+GATEWAY = "default/gateway-0"
+E0, E1 = "default/engine-0", "default/engine-1"
+
+
+def cuts(page: Any) -> float:
+    return page.value("resync_cuts_total", gateway=GATEWAY) or 0.0
+
+
+def failures(page: Any, reason: str) -> float:
+    return page.value("resync_observer_failures_total", reason=reason) or 0.0
+
+
+def next_cuts(observer: Any, many: int = 2) -> Any:
+    before = cuts(observer.page())
+    return observer.wait_for(f"{many} more cuts", lambda page: cuts(page) >= before + many)
+
+
+def test_agreement_is_zero_for_every_pod_and_kind(observer: Any) -> None:
+    page = next_cuts(observer)
+    for pod in (E0, E1):
+        for kind in ("missing", "phantom", "misattributed", "mis-hashed"):
+            value = page.value("resync_divergence_blocks", gateway=GATEWAY, pod_key=pod, kind=kind)
+            assert value == 0
+        assert page.value("resync_audited_blocks_total", gateway=GATEWAY, pod_key=pod) >= 6
+        assert page.value("resync_index_blocks", gateway=GATEWAY, pod_key=pod) == 3
+        assert page.value("resync_applied_sequence", gateway=GATEWAY, pod_key=pod) == 10
+        assert page.value("resync_published_sequence", pod_key=pod) == 10
+        assert page.value("resync_staleness_seconds", gateway=GATEWAY, pod_key=pod) == 0
+        assert page.value("resync_blocks_stored_total", pod_key=pod) == 100
+        assert page.value("resync_blocks_removed_total", pod_key=pod) == 50
+    assert page.value("resync_divergent_cuts_total", gateway=GATEWAY) == 0
+    assert page.value("resync_gateways_selected") == 1
+    assert page.value("resync_gateways_audited") == 1
+
+
+def test_truth_is_asked_for_the_sequence_that_was_applied(stage: Any, observer: Any) -> None:
+    stage.gateway.pods[E0] = (7, {1, 2, 3})
+    next_cuts(observer)
+    assert "7" in stage.engines[E0].asked
+
+
+def test_four_cuts_a_second(observer: Any) -> None:
+    before, began = cuts(next_cuts(observer)), time.monotonic()
+    after = cuts(next_cuts(observer, 12))
+    rate = (after - before) / (time.monotonic() - began)
+    assert 3.0 <= rate <= 5.0
+
+
+def test_the_control_is_seen_and_then_stays_clear(observer: Any) -> None:
+    control = {("resync-control", "missing"): 1}
+    first = next_cuts(observer, 1)
+    planted = observer.wait_for("the control", lambda page: page.divergence(control=True) == control)
+    observer.wait_for("the control to end", lambda page: page.divergence(control=True) == {})
+    later = next_cuts(observer, 10)
+    assert (
+        first.value("resync_divergence_blocks", gateway=GATEWAY, pod_key="resync-control", kind="missing")
+        == 0
+    )
+    assert planted.divergence() == {}
+    assert later.divergence(control=True) == {}
+    assert later.value("resync_divergent_cuts_total", gateway=GATEWAY) == 0
+    assert failures(later, "control_not_scraped") == 0
+
+
+def test_each_kind_with_pod_and_count(stage: Any, observer: Any) -> None:
+    next_cuts(observer)
+    stage.gateway.pods[E0] = (10, {1, 2, 90, 91})  # 3 lacking, 90 and 91 held by nobody
+    stage.gateway.pods[E1] = (10, {1, 2, 4, 3})  # 3 is held, by engine-0
+    page = observer.wait_for("divergence", lambda page: page.divergence())
+    assert page.divergence() == {(E0, "phantom"): 2, (E1, "misattributed"): 1}
+    assert next_cuts(observer).value("resync_divergent_cuts_total", gateway=GATEWAY) >= 1
+
+
+def test_lateness_is_staleness_and_no_divergence(stage: Any, observer: Any) -> None:
+    stage.engines[E0].changed = 4
+    stage.engines[E0].pending_s = time.time() - 3.0
+    labels = {"gateway": GATEWAY, "pod_key": E0}
+    page = observer.wait_for("staleness", lambda page: page.value("resync_staleness_blocks", **labels) == 4)
+    assert 3.0 <= page.value("resync_staleness_seconds", **labels) <= 8.0
+    assert page.divergence() == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(500, "truth_unreadable"), (410, "truth_too_old")],
+)
+def test_an_engine_that_refuses_stops_the_cuts(stage: Any, observer: Any, status: int, reason: str) -> None:
+    next_cuts(observer)
+    stage.engines[E1].status = status
+    page = observer.wait_for(reason, lambda page: failures(page, reason) >= 2)
+    stopped_at, failed = cuts(page), failures(page, reason)
+    later = observer.wait_for("more failures", lambda page: failures(page, reason) >= failed + 6)
+    assert cuts(later) <= stopped_at + 1
+    assert later.value("resync_gateways_audited") == 0
+
+
+def test_a_dead_engine_stops_the_cuts(stage: Any, observer: Any) -> None:
+    next_cuts(observer)
+    stage.kill_engine(E1)
+    observer.wait_for("failures", lambda page: failures(page, "truth_unreachable") >= 2)
+    at = cuts(observer.page())
+    observer.wait_for("more failures", lambda page: failures(page, "truth_unreachable") >= 8)
+    assert cuts(observer.page()) == at
+    assert observer.page().value("resync_gateways_audited") == 0
+
+
+def test_a_gateway_without_index_view_is_selected_and_not_audited(stage: Any, observer: Any) -> None:
+    stage.gateway.status = 404
+    page = observer.wait_for("refusal", lambda page: failures(page, "gateway_no_index_view") >= 2)
+    assert page.value("resync_gateways_selected") == 1
+    assert page.value("resync_gateways_audited") == 0
+
+
+def test_a_new_incarnation_behind_the_applied_sequence_makes_everything_phantom(
+    stage: Any, observer: Any
+) -> None:
+    next_cuts(observer)
+    engine = stage.engines[E0]
+    engine.incarnation, engine.published, engine.held = "b", 2, {1}
+    page = observer.wait_for("phantoms", lambda page: page.divergence())
+    assert page.divergence() == {(E0, "phantom"): 3}
+    assert failures(page, "truth_ahead") == 0
+
+
+def test_a_new_incarnation_that_passed_the_applied_sequence_is_not_compared_with_it(
+    stage: Any, observer: Any
+) -> None:
+    next_cuts(observer)
+    engine = stage.engines[E0]
+    engine.incarnation, engine.published, engine.held = "b", 50, {1, 2}
+    page = observer.wait_for("phantoms", lambda page: page.divergence())
+    assert page.divergence() == {(E0, "phantom"): 3}
+
+
+def test_a_gateway_that_followed_the_new_incarnation_is_clean(stage: Any, observer: Any) -> None:
+    next_cuts(observer)
+    engine = stage.engines[E0]
+    engine.incarnation, engine.published, engine.held = "b", 2, {1}
+    observer.wait_for("phantoms", lambda page: page.divergence())
+    stage.gateway.pods[E0] = (2, {1})
+    observer.wait_for("agreement", lambda page: page.divergence() == {})
+
+
+def test_nothing_applied_and_nothing_indexed_agrees_with_the_empty_truth(stage: Any, observer: Any) -> None:
+    stage.gateway.pods[E0] = (-1, set())
+    next_cuts(observer, 3)
+    assert "-1" in stage.engines[E0].asked
+    assert observer.page().divergence() == {}
+
+
+def test_an_engine_nobody_subscribes_to_is_missing_after_its_allowance(stage: Any, observer: Any) -> None:
+    next_cuts(observer)
+    del stage.gateway.pods[E1]
+    waiting = observer.wait_for("the allowance", lambda page: failures(page, "awaiting_subscription") >= 1)
+    assert waiting.divergence() == {}
+    page = observer.wait_for("missing", lambda page: page.divergence())
+    assert page.divergence() == {(E1, "missing"): 3}
+    assert page.value("resync_applied_sequence", gateway=GATEWAY, pod_key=E1) is None
+
+
+def test_entries_of_a_pod_that_is_gone_are_phantom_after_its_allowance(stage: Any, observer: Any) -> None:
+    next_cuts(observer)
+    stage.gateway.pods["default/engine-9"] = (4, {7, 8})
+    observer.wait_for("the allowance", lambda page: failures(page, "awaiting_removal") >= 1)
+    page = observer.wait_for("phantoms", lambda page: page.divergence())
+    assert page.divergence() == {("default/engine-9", "phantom"): 2}
+    del stage.gateway.pods["default/engine-9"]
+    observer.wait_for("no series of it", lambda page: "engine-9" not in page.text)
+
+
+def test_shared_hashes_and_sizes_come_from_the_engines_alone(stage: Any, observer: Any) -> None:
+    stage.gateway.status = 500
+    page = observer.wait_for("the survey", lambda page: page.value("resync_shared_hashes") == 2)
+    assert page.value("resync_truth_blocks", pod_key=E0) == 3
+
+
+def test_the_untouched_peer_is_measured(observer: Any) -> None:
+    page = observer.wait_for("round trips", lambda page: page.value("resync_peer_rtt_seconds", pod_key=E1))
+    assert 0 < page.value("resync_peer_rtt_seconds", pod_key=E1) < 0.2
+
+
+def test_stopping_is_quick_and_clean(observer: Any) -> None:
+    next_cuts(observer)
+    assert observer.stop() == 0
+    assert "Traceback" not in observer.log_path.read_text()
+
+
+def test_a_wrong_argument_is_one_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "resync.observer", "--static-engines", "nonsense"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
