@@ -1,0 +1,108 @@
+"""Each deliberate defect does what its name says, and nothing in a healthy gateway knows of them."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import resync
+from resync.gateway import flaws
+from resync.gateway.errors import BadSettingError
+from resync.gateway.flaws import SLOW_S, parts_for
+from resync.gateway.metrics import SourceFamilies
+from resync.gateway.parts import Parts
+from resync.kits.clocks import ManualClock
+from resync.kvsync.index import PrefixIndex
+from resync.kvsync.records import BlockRemoved, BlockStored
+
+pytestmark = pytest.mark.unit
+
+A, B = "default/engine-a", "default/engine-b"
+STORED = BlockStored(block_hashes=(1, 2, 3), parent_block_hash=None, token_ids=tuple(range(12)), block_size=4)
+
+
+def index_of(name: str | None) -> PrefixIndex:
+    return parts_for(name).index(block_size=4)
+
+
+def keys(index: PrefixIndex, pod: str) -> dict[int, int | None]:
+    return {entry.hash: entry.prefix_key for entry in index.entries(pod)}
+
+
+@pytest.mark.parametrize(("name", "left"), [(None, {1, 2, 3}), ("removal-for-all-pods", {1, 3})])
+def test_a_removal_reaches_other_pods_only_with_the_defect(name: str | None, left: set[int]) -> None:
+    index = index_of(name)
+    index.store(A, STORED)
+    index.store(B, STORED)
+    index.remove(A, BlockRemoved(block_hashes=(2,)))
+    assert keys(index, A).keys() == {1, 3}
+    assert keys(index, B).keys() == left
+
+
+def test_unchained_blocks_have_the_right_hashes_and_wrong_prefixes() -> None:
+    right, wrong = index_of(None), index_of("unchained")
+    right.store(A, STORED)
+    wrong.store(A, STORED)
+    assert keys(right, A).keys() == keys(wrong, A).keys()
+    same = {block for block, key in keys(right, A).items() if keys(wrong, A)[block] == key}
+    assert same == {1}
+
+
+def test_frozen_after_a_time() -> None:
+    clock = ManualClock()
+    admission = parts_for("frozen-sequence:3").admission(clock)
+    clock.advance(2.9)
+    assert admission.may_apply()
+    clock.advance(0.1)
+    assert not admission.may_apply()
+
+
+def test_frozen_once_an_engine_is_slow_three_times_in_a_row() -> None:
+    admission = parts_for("frozen-sequence").admission(ManualClock())
+    for slow in (SLOW_S, SLOW_S, 0.001, SLOW_S, SLOW_S):
+        admission.round_trip(A, slow)
+    assert admission.may_apply()
+    admission.round_trip(B, SLOW_S)
+    assert admission.may_apply()
+    admission.round_trip(A, SLOW_S)
+    assert not admission.may_apply()
+    admission.round_trip(A, 0.001)
+    assert not admission.may_apply()
+
+
+def test_the_short_heartbeat_is_below_a_delayed_round_trip_and_above_a_direct_one() -> None:
+    heartbeat = parts_for("short-heartbeat").heartbeat
+    assert heartbeat is not None
+    assert 0.02 < heartbeat.timeout_s < 0.1
+    assert 0.02 < heartbeat.connect_timeout_s < 0.1
+
+
+def test_silent_metrics_show_the_first_batch_only() -> None:
+    registry = CollectorRegistry()
+    series = parts_for("silent-metrics").source_metrics(SourceFamilies(registry), A)
+    for seq in (0, 1, 2):
+        series.applied(seq, 100.0 + seq)
+    labels = {"pod_key": A}
+    assert registry.get_sample_value("resync_gateway_applied_sequence", labels) == 0
+    assert registry.get_sample_value("resync_gateway_applied_timestamp_seconds", labels) == 100.0
+
+
+def test_without_a_name_the_parts_are_the_healthy_ones() -> None:
+    assert parts_for(None) == Parts()
+    assert parts_for(None).admission(ManualClock()).may_apply()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "unchained:3", "frozen-sequence:soon", ""])
+def test_a_wrong_name_is_refused(text: str) -> None:
+    with pytest.raises(BadSettingError):
+        parts_for(text)
+
+
+def test_each_defect_differs_from_the_healthy_parts() -> None:
+    assert all(parts != Parts() for parts in flaws.FLAWS.values())
+
+
+def test_only_the_command_line_knows_the_table() -> None:
+    package = Path(next(iter(resync.__path__))) / "gateway"
+    knowing = {path.name for path in package.glob("*.py") if "flaw" in path.read_text()}
+    assert knowing == {"flaws.py", "__main__.py"}
