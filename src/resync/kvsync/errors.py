@@ -1,9 +1,8 @@
 """What can go wrong in kvsync, by whose fault.
 
 KVSyncError
-├── WireError      the peer sent bytes that are not what was published by any known version; nothing was applied
-├── NoPodError     the caller asked for a choice among no pods
-└── UsageError     the caller broke a rule of this package (a bug on our side)
+├── WireError    the peer sent bytes that no known version publishes; nothing of them was applied
+└── NoPodError   the caller asked for a choice among no pods
 """
 
 
@@ -17,7 +16,3 @@ class WireError(KVSyncError):
 
 class NoPodError(KVSyncError):
     """There is no pod to choose from: nothing was routed; wait for one to become ready."""
-
-
-class UsageError(KVSyncError):
-    """A rule of this package was broken by its caller. This is a bug on the calling side."""

@@ -1,10 +1,11 @@
 """Which pods to subscribe to, as pure functions: pods in, changes out.
 
-The gate is AIBrix' (`pkg/kvevent/manager.go`, `OnPodAdd`): the label that turns KV events on, phase Running, an IP, a model
-name; readiness is not asked for. What AIBrix gets wrong is what happens afterwards: an IP change, a removed label, a
-failed phase or a new pod under an old name must not only end the subscription but take the pod's entries out of the
-index. Here that follows from one comparison: whatever differs between the source that is subscribed and the
-source that is wanted ends the old one, entries included, and starts the new one.
+The gate is AIBrix' (`pkg/kvevent/manager.go`, `OnPodAdd`): the label that turns KV events on, phase
+Running, an IP, a model name; readiness is not asked for. What AIBrix gets wrong is what happens afterwards:
+an IP change, a removed label, a failed phase or a new pod under an old name must not only end the
+subscription but take the pod's entries out of the index. Here that follows from one comparison: whatever
+differs between the source that is subscribed and the source that is wanted ends the old one, entries
+included, and starts the new one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -72,7 +73,10 @@ def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
 def changes(
     current: Mapping[str, Source], pods: Iterable[PodFacts], settings: FleetSettings = DEFAULTS
 ) -> Changes:
-    """How to get from the subscriptions `current` (by pod key) to those that the complete list `pods` calls for."""
+    """How to get from the subscriptions `current` (by pod key) to those that `pods`, a complete list.
+
+    Needs.
+    """
     target = {pod.pod_key: source for pod in pods if (source := wanted(pod, settings)) is not None}
     ended = tuple(key for key, source in current.items() if target.get(key) != source)
     started = tuple(source for key, source in target.items() if current.get(key) != source)

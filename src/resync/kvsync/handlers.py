@@ -1,8 +1,8 @@
 """From a decoded batch to calls on the index: the only place that knows which event means which call.
 
-Only the GPU pool is indexed: offload connectors announce copies on "CPU" or "STORAGE" in the same stream, and counting
-them together would keep a block alive in the index that the pool has evicted. Engines before vLLM 0.10.2 send no
-medium, and some removals say nil: both mean the pool.
+Only the GPU pool is indexed: offload connectors announce copies on "CPU" or "STORAGE" in the same stream,
+and counting them together would keep a block alive in the index that the pool has evicted. Engines before
+vLLM 0.10.2 send no medium, and some removals say nil: both mean the pool.
 """
 
 from collections.abc import Mapping

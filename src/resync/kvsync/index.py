@@ -2,17 +2,20 @@
 
 Three rules that the field gets wrong (the facts behind them were measured on vLLM and AIBrix):
 
-* **Count copies.** An engine does not de-duplicate: one hash can sit in several physical blocks, each announced and
-  removed by itself. A set forgets a block that is still there with the first removal (vLLM PR 55092).
-* **Only the sender loses.** A removal says something about one engine. Deleting the prefix for every pod (AIBrix
-  before #2723) makes all others cold.
-* **Chain inside an event, and never invent a root.** The second hash of an event hangs on the first, not on the event's
-  parent; a block whose parent is unknown is an *orphan*: held, counted, without a prefix key, so it cannot match. It is
-  adopted when its parent's key becomes known. Calling it a root would match the wrong prompts.
+* **Count copies.** An engine does not de-duplicate: one hash can sit in several physical blocks, each
+  announced and removed by itself. A set forgets a block that is still there with the first removal (vLLM PR
+  55092).
+* **Only the sender loses.** A removal says something about one engine. Deleting the prefix for every pod
+  (AIBrix before #2723) makes all others cold.
+* **Chain inside an event, and never invent a root.** The second hash of an event hangs on the first, not on
+  the event's parent; a block whose parent is unknown is an *orphan*: held, counted, without a prefix key,
+  so it cannot match. It is adopted when its parent's key becomes known. Calling it a root would match the
+  wrong prompts.
 
-Layout, per pod: copies by group and hash, and what is known of each hash once, shared by its groups (a hash means the
-same tokens in every group). Beside it one table, key -> pods, makes matching independent of how many pods hold other
-prefixes. LoRA adapters have tables of their own: the same tokens under another adapter are another prefix.
+Layout, per pod: copies by group and hash, and what is known of each hash once, shared by its groups (a hash
+means the same tokens in every group). Beside it one table, key -> pods, makes matching independent of how
+many pods hold other prefixes. LoRA adapters have tables of their own: the same tokens under another adapter
+are another prefix.
 """
 
 from collections.abc import Sequence
@@ -60,7 +63,7 @@ class _Pod:
 
 
 class PrefixIndex:
-    """Prefixes by pod. Every method may be overridden by itself; those that change state go through each other."""
+    """Prefixes by pod. Every public method may be overridden by itself."""
 
     def __init__(self, *, block_size: int, seed: int = 0) -> None:
         self.block_size = block_size
@@ -93,8 +96,8 @@ class PrefixIndex:
     def keys_of(self, pod_key: str, event: BlockStored) -> tuple[int | None, ...]:
         """The prefix key of each block of `event`, chained from its parent; None where it cannot be known.
 
-        Unknown are the blocks behind an unknown parent, and those of a masked range (fewer hashes than blocks of
-        tokens): the event does not say which of the tokens are theirs.
+        Unknown are the blocks behind an unknown parent, and those of a masked range (fewer hashes than
+        blocks of tokens): the event does not say which of the tokens are theirs.
         """
         parent_key = self.parent_key(pod_key, event)
         if parent_key is None or not _is_whole(event):
@@ -102,7 +105,10 @@ class PrefixIndex:
         return chain.prefix_keys(event.token_ids, event.block_size, parent_key)
 
     def parent_key(self, pod_key: str, event: BlockStored) -> int | None:
-        """The key on which the first block of `event` hangs: the seed for a root, None when the parent is unknown."""
+        """The key that the first block of `event` hangs on.
+
+        The seed for a root, None for an unknown parent.
+        """
         if event.parent_block_hash is None:
             return self.seed
         pod = self._pods.get(pod_key)
@@ -142,7 +148,7 @@ class PrefixIndex:
     # --- what can be asked
 
     def match(self, token_ids: Sequence[int], lora_name: str | None = None) -> dict[str, int]:
-        """Pod -> length of the longest contiguous prefix of `token_ids` that it holds, in full blocks, at least 1."""
+        """Pod -> blocks (at least 1) of the longest contiguous prefix of `token_ids` that the pod holds."""
         holders = self._holders.get(lora_name)
         if not holders:
             return {}

@@ -1,8 +1,8 @@
 """What an engine's publisher is, without its sockets: a counter and a ring.
 
-As vLLM's `ZmqEventPublisher`: the first batch is number 0, every batch takes the next number, the last `buffer_steps`
-batches stay in a ring from which replays are answered. An evicted start is answered from wherever the ring begins,
-without a word; a start ahead of the stream is answered with nothing.
+As vLLM's `ZmqEventPublisher`: the first batch is number 0, every batch takes the next number, the last
+`buffer_steps` batches stay in a ring from which replays are answered. An evicted start is answered from
+wherever the ring begins, without a word; a start ahead of the stream is answered with nothing.
 """
 
 from collections import deque
@@ -16,7 +16,10 @@ BUFFER_STEPS = 10_000
 
 
 class Publisher:
-    """Numbers batches, keeps the last of them, answers replays. One per engine process and data-parallel rank."""
+    """Numbers batches, keeps the last of them, answers replays.
+
+    One per engine process and data-parallel rank.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
 """The words of the KV-event stream as frozen records: past the wire there is nothing else.
 
-Names follow vLLM's `kv_events.py`. A block hash is kept in one canonical form, because the same block is announced as
-an unsigned 64-bit int by most engines and as 32 raw bytes by others (`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=0`): the int
-is the LOW 64 bits of those bytes, and old versions sent Python ints that can be negative.
+Names follow vLLM's `kv_events.py`. A block hash is kept in one canonical form, because the same block is
+announced as an unsigned 64-bit int by most engines and as 32 raw bytes by others
+(`VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES=0`): the int is the LOW 64 bits of those bytes, and old versions sent
+Python ints that can be negative.
 """
 
 from typing import TypeAlias
@@ -24,9 +25,10 @@ def canonical_hash(value: int | bytes) -> BlockHash:
 
 
 class BlockStored(msgspec.Struct, frozen=True, gc=False):
-    """Blocks that are now cached: one hash per `block_size` tokens, chained on `parent_block_hash` (None: a root).
+    """Blocks that are now cached: one hash per `block_size` tokens, chained on the parent (None: a root).
 
-    Models with several cache groups announce masked ranges, in which there are fewer hashes than blocks of tokens.
+    Models with several cache groups announce masked ranges, in which there are fewer hashes than blocks of
+    tokens.
     """
 
     block_hashes: tuple[BlockHash, ...]
@@ -56,8 +58,9 @@ KVEvent: TypeAlias = BlockStored | BlockRemoved | AllBlocksCleared
 class Batch(msgspec.Struct, frozen=True):
     """One numbered message's content: what one engine step did, in the order in which it happened.
 
-    `ts` is the engine's wall time in seconds. `unknown_events` names what was skipped: the type's name where the type
-    is unknown, "type: reason" where a known type was malformed; the latter also counts in `malformed`.
+    `ts` is the engine's wall time in seconds. `unknown_events` names what was skipped: the type's name
+    where the type is unknown, "type: reason" where a known type was malformed; the latter also counts in
+    `malformed`.
     """
 
     ts: float

@@ -1,9 +1,11 @@
-"""Where a request goes: the longest prefix wins, unless its pod is too busy or the prefix too short to matter.
+"""Where a request goes.
 
-Pure: matches and running counts in, a decision out. After AIBrix' prefix-cache router (`prefix_cache.go`): pods far above
-the least loaded do not compete, a match below a minimum share of the prompt is no match, and without a match the
-least loaded pod takes it. `tie_break` is any integer (a counter, say): equals are sorted by name and that one of
-them is taken, so the choice can be repeated and still spreads.
+The longest prefix wins, unless its pod is too busy or the prefix too short to matter.
+
+Pure: matches and running counts in, a decision out. After AIBrix' prefix-cache router (`prefix_cache.go`):
+pods far above the least loaded do not compete, a match below a minimum share of the prompt is no match, and
+without a match the least loaded pod takes it. `tie_break` is any integer (a counter, say): equals are
+sorted by name and that one of them is taken, so the choice can be repeated and still spreads.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +24,10 @@ class Selection(StrEnum):
 
 
 class RouterSettings(msgspec.Struct, frozen=True):
-    """Limits of the choice: requests above the least loaded pod, and the share of the prompt that makes a match."""
+    """Limits of the choice.
+
+    Requests above the least loaded pod, and the share of the prompt that makes a match.
+    """
 
     imbalance_limit: int = 8
     match_share_min: float = 0.3
@@ -48,8 +53,8 @@ def choose(
 ) -> Decision:
     """The pod for a prompt of `prompt_blocks` full blocks.
 
-    `running` has every pod that may be chosen, with its requests in flight; `matches` the matched blocks of those that
-    match. Raises NoPodError when `running` is empty.
+    `running` has every pod that may be chosen, with its requests in flight; `matches` the matched blocks of
+    those that match. Raises NoPodError when `running` is empty.
     """
     if not running:
         raise NoPodError("no pod is ready to take the request")

@@ -1,11 +1,12 @@
 """What engines hold against what the index believes, and a second opinion on the stream.
 
-Both sides must be of one cut: the truth as of the sequence that the index has applied. Then every difference is wrong,
-none is merely late. There are four kinds, and the order in which they are found matters: a block that the index has for
-the wrong pod is *misattributed* once, not phantom on one pod and missing on another.
+Both sides must be of one cut: the truth as of the sequence that the index has applied. Then every
+difference is wrong, none is merely late. There are four kinds, and the order in which they are found
+matters: a block that the index has for the wrong pod is *misattributed* once, not phantom on one pod and
+missing on another.
 
-`fold` reads an engine's stream into what that engine must hold. It shares no code with the index, so that each can
-judge the other.
+`fold` reads an engine's stream into what that engine must hold. It shares no code with the index, so that
+each can judge the other.
 """
 
 from collections import Counter
@@ -40,7 +41,10 @@ class DivergenceKind(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One wrong block. `pod_key` is the pod whose entry is wrong or lacking; `other_pod` the one that really holds it."""
+    """One wrong block. `pod_key` is the pod whose entry is wrong or lacking.
+
+    `other_pod` the one that really holds it.
+    """
 
     kind: DivergenceKind
     pod_key: str
@@ -135,7 +139,8 @@ def _pair_up(phantom: list[tuple[str, BlockKey]], missing: dict[BlockKey, list[s
 def fold(batches: Iterable[Batch], seed: int = 0) -> dict[BlockKey, Held]:
     """What an engine holds after publishing exactly these batches, from its first one on.
 
-    The rule per event: a store adds one copy of each hash, a removal takes one, a clear takes all; nothing below zero.
+    The rule per event: a store adds one copy of each hash, a removal takes one, a clear takes all; nothing
+    below zero.
     """
     copies: Counter[BlockKey] = Counter()
     keys: dict[BlockHash, int] = {}

@@ -1,14 +1,15 @@
 """Published encodings of KV events <-> typed records, and the ZeroMQ frames around them.
 
-vLLM changed the encoding twice without a version field: events were msgpack arrays with the class name first up to
-0.23, are maps with the name under "type" from 0.24, and one commit sent the batch itself as a map (AIBrix #2587). Fields
-were only ever appended. So: decode the whole batch with one typed decoder per form, which is fast and strict; only
-when all of them refuse, walk the batch event by event, keep what can be read and name what cannot. One bad event must
-never cost its neighbours (it does in llm-d-kv-cache and AIBrix), and a bad batch must never cost the connection.
+vLLM changed the encoding twice without a version field: events were msgpack arrays with the class name
+first up to 0.23, are maps with the name under "type" from 0.24, and one commit sent the batch itself as a
+map (AIBrix #2587). Fields were only ever appended. So: decode the whole batch with one typed decoder per
+form, which is fast and strict; only when all of them refuse, walk the batch event by event, keep what can
+be read and name what cannot. One bad event must never cost its neighbours (it does in llm-d-kv-cache and
+AIBrix), and a bad batch must never cost the connection.
 
-Frames: live `[topic, seq, payload]`. Replay asks `[b"", start]` and is answered, as a DEALER sees it, by `[b"", seq,
-payload]` up to vLLM 0.25 and `[b"", topic, seq, payload]` from 0.26 (vLLM PR 45177), then the end marker, whose
-sequence is all ones.
+Frames: live `[topic, seq, payload]`. Replay asks `[b"", start]` and is answered, as a DEALER sees it, by
+`[b"", seq, payload]` up to vLLM 0.25 and `[b"", topic, seq, payload]` from 0.26 (vLLM PR 45177), then the
+end marker, whose sequence is all ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,10 @@ BYTES_HASH_LENGTH: Final = 32
 
 
 class WireForm(StrEnum):
-    """How a publisher encodes: positional events (vLLM <= 0.23), maps (>= 0.24), or the batch as a map as well."""
+    """How a publisher encodes.
+
+    Positional events (vLLM <= 0.23), maps (>= 0.24), or the batch as a map as well.
+    """
 
     ARRAY = "array"
     MAP = "map"
@@ -53,7 +57,7 @@ class HashForm(StrEnum):
     BYTES = "bytes"
 
 
-# --- the wire's own shapes, one per form; trailing and unknown fields are skipped by msgspec -------------------------
+# --- the wire's own shapes, one per form; trailing and unknown fields are skipped by msgspec ------
 
 
 class _StoredArray(msgspec.Struct, array_like=True, tag="BlockStored", gc=False):
@@ -188,8 +192,8 @@ _RECORD_OF: Final[Mapping[type, Callable[[Any], KVEvent]]] = {
 def decode_batch(payload: bytes) -> Batch:
     """The batch in `payload`, in whichever published form it is.
 
-    Events that cannot be read are named in `unknown_events`, the others are kept in their order. Raises WireError,
-    with the byte offset or the field, when there is no batch around the events.
+    Events that cannot be read are named in `unknown_events`, the others are kept in their order. Raises
+    WireError, with the byte offset or the field, when there is no batch around the events.
     """
     for decoder in _WHOLE:
         try:
@@ -243,7 +247,7 @@ def _type_name(raw: msgspec.Raw) -> str:
     return str(event[0]) if isinstance(event, list) and event else "untyped"
 
 
-# --- encoding ---------------------------------------------------------------------------------------------------------
+# --- encoding -------------------------------------------------------------------------------------
 
 
 def _hash_as(form: HashForm) -> Callable[[BlockHash], int | bytes]:
@@ -294,7 +298,7 @@ def encode_batch(batch: Batch, form: WireForm, hash_form: HashForm = HashForm.IN
     return msgspec.msgpack.encode({"ts": batch.ts, "events": maps, "data_parallel_rank": batch.dp_rank})
 
 
-# --- frames -----------------------------------------------------------------------------------------------------------
+# --- frames ---------------------------------------------------------------------------------------
 
 
 def _seq_frame(seq: int) -> bytes:
@@ -327,8 +331,8 @@ def replay_request(start_seq: int) -> list[bytes]:
 def parse_replay_request(frames: Sequence[bytes]) -> tuple[bytes, int]:
     """The asking peer's identity and its start, from the frames that a ROUTER received.
 
-    As lenient as vLLM: any delimiter, any length of number, an empty one means 0. Raises WireError where vLLM stays
-    silent: not exactly `[identity, delimiter, start]`.
+    As lenient as vLLM: any delimiter, any length of number, an empty one means 0. Raises WireError where
+    vLLM stays silent: not exactly `[identity, delimiter, start]`.
     """
     if len(frames) != LIVE_FRAMES:
         raise WireError(f"a replay request has {len(frames)} frames, not identity, delimiter and start")
