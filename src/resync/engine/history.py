@@ -42,7 +42,7 @@ class History:
     """The marks of one incarnation, over one pool."""
 
     def __init__(self, pool: BlockPool, marks_max: int = MARKS_MAX) -> None:
-        self._pool = pool
+        self.pool = pool
         self._marks: deque[Mark] = deque([Mark(BEFORE_FIRST, 0, 0.0)], maxlen=marks_max)
 
     @property
@@ -53,12 +53,12 @@ class History:
     def published(self, seq: int, *, wall_s: float) -> None:
         """Batch `seq` tells of everything that has happened so far. Sequences come without holes, from 0."""
         assert seq == self.published_seq + 1, "batches are numbered one by one"
-        self._marks.append(Mark(seq, self._pool.journal.position, wall_s))
+        self._marks.append(Mark(seq, self.pool.journal.position, wall_s))
 
     def now(self) -> Past:
         """What the pool holds at this moment, published or not."""
         last = self.published_seq
-        return Past(last, last, self._pool.held(), 0, None)
+        return Past(last, last, self.pool.held(), 0, None)
 
     def at(self, seq: int) -> Past:
         """What the pool held when batch `seq` had been published; -1: before the first batch.
@@ -66,8 +66,8 @@ class History:
         Raises SequenceAheadError when it has not been published, JournalTooShortError when it is forgotten.
         """
         place = self._place(seq)
-        held_now = self._pool.held()
-        held = self._pool.journal.undo(held_now, to=self._marks[place].position)
+        held_now = self.pool.held()
+        held = self.pool.journal.undo(held_now, to=self._marks[place].position)
         return Past(
             seq=seq,
             published_seq=self.published_seq,

@@ -49,7 +49,9 @@ class Options:
 )
 @click.option("--model", default="llama2-7b", show_default=True)
 @click.option("--rate", type=_ABOVE_ZERO, default=30.0, show_default=True, help="requests a second")
-@click.option("--pacing", type=click.Choice(list(Pacing)), default="poisson", show_default=True)
+@click.option(
+    "--pacing", type=click.Choice([pacing.value for pacing in Pacing]), default="poisson", show_default=True
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--block-size", type=_POSITIVE, default=16, show_default=True, help="tokens per block of the engines"
@@ -60,7 +62,7 @@ class Options:
 @click.option(
     "--bypass-share", type=_SHARE, default=0.15, show_default=True, help="sent straight to an engine"
 )
-@click.option("--audit-share", type=_SHARE, default=1 / 3, show_default="1/3", help="of gateway requests")
+@click.option("--audit-share", type=_SHARE, default=0.5, show_default=True, help="of gateway requests")
 @click.option(
     "--fill-blocks", type=click.IntRange(min=0), default=400, show_default=True, help="per engine, at start"
 )
