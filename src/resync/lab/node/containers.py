@@ -1,0 +1,86 @@
+"""A container is a process in a session of its own, tied to the node's life.
+
+What it is told: `POD_IP POD_BIND_IP POD_NAME POD_NAMESPACE` and the spec's own `env` (docs/interfaces.md
+section 1), on top of the few variables of this process a program needs to run at all. What it says goes to
+one log file per pod.
+
+Why `preexec_fn` and no wrapper program: the child only calls prctl and getppid between fork and exec, and a
+wrapper would cost an interpreter start per container.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from resync.lab import children
+from resync.lab.node.allocation import Pair
+from resync.lab.node.errors import PodSpecError
+from resync.lab.node.objects import Pod
+
+INHERITED: Final = frozenset(
+    {"HOME", "LANG", "LC_ALL", "LOGNAME", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "COVERAGE_PROCESS_START"}
+)
+_SIGNAL_BASE: Final = 128
+
+
+def check(pod: Pod) -> None:
+    """Raises PodSpecError for what this node does not do."""
+    if len(pod.spec.containers) != 1:
+        raise PodSpecError(
+            f"pod {pod.key} has {len(pod.spec.containers)} containers; the lab's node runs one"
+        )
+    if not (pod.container.command or pod.container.args):
+        raise PodSpecError(f"pod {pod.key} has no command; the lab's node runs processes, not images")
+    odd = [variable.name for variable in pod.container.env if variable.value_from is not None]
+    if odd:
+        raise PodSpecError(
+            f"pod {pod.key}: the lab's node knows plain values, not valueFrom, in {', '.join(odd)}"
+        )
+
+
+def environment(pod: Pod, addresses: Pair, outer: Mapping[str, str]) -> dict[str, str]:
+    """What the process finds in its environment; `outer` is the node's own."""
+    kept = {name: value for name, value in outer.items() if name in INHERITED or name.startswith("RESYNC_")}
+    path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), outer.get("PATH"))))
+    told = {
+        "POD_IP": addresses.pod_ip,
+        "POD_BIND_IP": addresses.bind_ip,
+        "POD_NAME": pod.metadata.name,
+        "POD_NAMESPACE": pod.metadata.namespace,
+    }
+    own = {variable.name: variable.value for variable in pod.container.env}
+    return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **told, **own}
+
+
+def start(pod: Pod, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """The container's process, leader of its own session. Raises OSError when there is no such program.
+
+    Call it on the main thread: the kernel ties the child to the thread that starts it.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [*pod.container.command, *pod.container.args],
+            env=dict(env),
+            cwd=pod.container.working_dir or "/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=children.tied_to_this_process(),  # noqa: PLW1509  # it only calls prctl and getppid
+        )
+
+
+def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Signal the whole process group, whoever of it is left."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def exit_code_of(returncode: int) -> int:
+    """Kubelet's exit code: 128 + n for a process that ended by signal n."""
+    return returncode if returncode >= 0 else _SIGNAL_BASE - returncode

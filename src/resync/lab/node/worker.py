@@ -1,0 +1,225 @@
+"""One pod from its first address to its last byte of status.
+
+    addresses -> link -> [ start -> run -> end -> pause ]* -> stop -> link closed -> deleted
+
+The worker owns the process, the probe and the status of its pod; the agent only says "stop". Status is the
+latest truth, written when it changes and again until the API has it; what lies between two writes may be
+skipped, never reordered.
+"""
+
+import asyncio
+import logging
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from resync.kits.clocks import Clock
+from resync.lab import children
+from resync.lab.kube import PODS, ConflictError, Kube, KubeError, NotFoundError
+from resync.lab.link import Endpoints, LinkError, LinkPort
+from resync.lab.node import containers
+from resync.lab.node.allocation import Addresses, Pair
+from resync.lab.node.backoff import RestartPause
+from resync.lab.node.errors import NodeError
+from resync.lab.node.objects import ADDRESS, Pod
+from resync.lab.node.probing import watch_readiness
+from resync.lab.node.statuses import Ended, Life, Running, State, Waiting, is_final, status_of
+
+log = logging.getLogger(__name__)
+
+GRACE_MAX_S: Final = 30.0
+REPORT_RETRY_S: Final = 0.2
+CONFIG_RETRY_S: Final = 0.5
+_DELETE_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every worker of a node shares."""
+
+    kube: Kube
+    link: LinkPort
+    clock: Clock
+    addresses: Addresses
+    session: aiohttp.ClientSession
+    logs: Path
+    outer_env: Mapping[str, str]
+    host_ip: str
+
+
+class PodWorker:
+    """Runs one pod until it is told to stop."""
+
+    def __init__(self, pod: Pod, around: Surroundings) -> None:
+        self.pod = pod
+        self._around = around
+        self._stop = asyncio.Event()
+        self._kill = asyncio.Event()
+        self._grace_s = GRACE_MAX_S
+        self._gone = False
+        self._changed = asyncio.Event()
+        restarts = max((status.restart_count for status in pod.status.container_statuses), default=-1) + 1
+        self._life = Life(accepted_s=around.clock.wall_s(), restarts=restarts)
+
+    def stop(self, grace_s: float, *, gone: bool) -> None:
+        """End the pod: asked, then after `grace_s` killed. `gone`: the API has forgotten it already."""
+        self._grace_s = min(self._grace_s, grace_s, GRACE_MAX_S)
+        self._gone = self._gone or gone
+        self._stop.set()
+        if self._grace_s <= 0:
+            self._kill.set()
+
+    async def run(self) -> None:
+        """The pod's whole life."""
+        async with asyncio.TaskGroup() as tasks:
+            reporter = tasks.create_task(self._report_changes(), name=f"status of {self.pod.key}")
+            while not self._stop.is_set():
+                await self._live_or_say_why()
+            reporter.cancel()
+        if not self._gone:
+            await self._delete()
+
+    async def _live_or_say_why(self) -> None:
+        """Live; or say what stands in the way and rest, because it may be gone the next time."""
+        try:
+            await self._live()
+        except (NodeError, LinkError) as error:
+            log.error("pod %s cannot run: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
+            self._set(Waiting("CreateContainerConfigError", str(error)))
+            await self._stopped_within(CONFIG_RETRY_S)
+
+    async def _stopped_within(self, limit_s: float) -> bool:
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._stop.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _live(self) -> None:
+        containers.check(self.pod)
+        around, metadata = self._around, self.pod.metadata
+        wanted = self.pod.status.pod_ip or metadata.annotations.get(ADDRESS, "")
+        pair = around.addresses.take(metadata.uid, wanted)
+        self._life = replace(self._life, addresses=pair)
+        ports = tuple(port.container_port for port in self.pod.container.ports)
+        try:
+            await around.link.open_pod(Endpoints(metadata.uid, pair.pod_ip, pair.bind_ip, ports))
+            try:
+                await self._restart_until_stopped(pair)
+            finally:
+                await around.link.close_pod(metadata.uid)
+        finally:
+            around.addresses.release(metadata.uid)
+
+    async def _restart_until_stopped(self, pair: Pair) -> None:
+        pause = RestartPause()
+        while not self._stop.is_set():
+            started_s = self._around.clock.monotonic_s()
+            ended = await self._run_once(pair)
+            if ended is not None and is_final(self.pod, ended.exit_code):
+                self._set(ended)
+                await self._stop.wait()
+                return
+            pause_s = pause.after(self._around.clock.monotonic_s() - started_s)
+            if not self._stop.is_set():
+                await self._rest(ended, pause_s)
+
+    async def _rest(self, ended: Ended | None, pause_s: float) -> None:
+        """Say that the container is down, and wait; the next start counts as a restart."""
+        if ended is not None:
+            message = f"back-off {pause_s:g}s restarting failed container"
+            self._set(
+                Waiting("CrashLoopBackOff", message) if pause_s else Waiting("ContainerCreating"), ended
+            )
+        if not await self._stopped_within(pause_s):
+            self._life = replace(self._life, restarts=self._life.restarts + (ended is not None))
+
+    async def _run_once(self, pair: Pair) -> Ended | None:
+        """One life of the process; None when it could not be started."""
+        env = containers.environment(self.pod, pair, self._around.outer_env)
+        log_file = self._around.logs / f"{self.pod.metadata.namespace}_{self.pod.metadata.name}.log"
+        try:
+            process = containers.start(self.pod, env, log_file)
+        except OSError as error:
+            log.error("pod %s cannot start: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
+            self._set(Waiting("RunContainerError", str(error)))
+            return None
+        return await self._attend(process, pair)
+
+    async def _attend(self, process: subprocess.Popen[bytes], pair: Pair) -> Ended:
+        started_s = self._around.clock.wall_s()
+        self._set(Running(started_s))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                probe = watch_readiness(self._around.session, self.pod, pair.bind_ip, self._set_ready)
+                watching = tasks.create_task(probe, name=f"readiness of {self.pod.key}")
+                stopping = tasks.create_task(self._stop_when_asked(process), name=f"end of {self.pod.key}")
+                returncode = await children.ended(process)
+                watching.cancel()
+                stopping.cancel()
+        finally:
+            # Whatever the program left running, and the program itself when this task was cancelled.
+            containers.send(process, signal.SIGKILL)
+            if process.poll() is None:
+                process.wait()
+        return Ended(containers.exit_code_of(returncode), started_s, self._around.clock.wall_s())
+
+    async def _stop_when_asked(self, process: subprocess.Popen[bytes]) -> None:
+        await self._stop.wait()
+        if self._grace_s > 0:
+            containers.send(process, signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_s):
+                    await self._kill.wait()
+        containers.send(process, signal.SIGKILL)
+
+    def _set(self, state: State, last: Ended | None = None) -> None:
+        self._life = replace(self._life, state=state, last=last or self._life.last)
+        self._set_ready(False)
+
+    def _set_ready(self, ready: bool) -> None:  # noqa: FBT001  the argument is the news itself
+        if ready != self._life.ready:
+            self._life = replace(self._life, ready=ready, ready_changed_s=self._around.clock.wall_s())
+        self._changed.set()
+
+    async def _report_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._report()
+            except NotFoundError:
+                continue
+            except KubeError as error:
+                log.warning("status of pod %s: %s", self.pod.key, error)
+                await asyncio.sleep(REPORT_RETRY_S)
+                self._changed.set()
+
+    async def _report(self) -> None:
+        metadata = self.pod.metadata
+        status = status_of(self.pod, self._life, self._around.host_ip)
+        body = {"metadata": {"uid": metadata.uid}, "status": status}
+        await self._around.kube.patch(PODS, metadata.namespace, metadata.name, body, subresource="status")
+
+    async def _delete(self) -> None:
+        """The last word: the pod's process is gone, the API may forget the pod."""
+        metadata = self.pod.metadata
+        for _ in range(_DELETE_ATTEMPTS):
+            try:
+                await self._around.kube.delete(
+                    PODS, metadata.namespace, metadata.name, uid=metadata.uid, grace_s=0
+                )
+            except (NotFoundError, ConflictError):
+                return
+            except KubeError as error:
+                log.warning("pod %s is not deleted yet: %s", self.pod.key, error)
+                await asyncio.sleep(REPORT_RETRY_S)
+            else:
+                return
