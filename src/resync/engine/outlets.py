@@ -1,6 +1,5 @@
 """Where an engine's batches go: over ZeroMQ, or nowhere when events are not enabled."""
 
-from contextlib import AsyncExitStack
 from typing import Protocol
 
 from resync.engine.kv_events_config import listening_port
@@ -10,62 +9,84 @@ from resync.kvsync.records import Batch
 from resync.transport.publication import Publication
 
 Sources = dict[str, dict[str, str | None]]
+"""What `GET /kv_event_sources` answers, by data-parallel rank (vLLM 0.32)."""
 
 
 class Outlet(Protocol):
-    """What the stepper needs of a publisher."""
+    """What an engine needs of a publisher."""
 
-    @property
-    def publishes(self) -> bool:
-        """Whether batches are wanted at all."""
-        ...
-
-    @property
-    def sources(self) -> Sources:
-        """What `GET /kv_event_sources` answers, per data-parallel rank (vLLM 0.32)."""
-        ...
+    publishes: bool
+    sources: Sources
 
     def publish(self, batch: Batch) -> int:
         """Number, keep and send a batch; its sequence."""
+        ...
+
+    async def serve(self) -> None:
+        """Answer replay requests, until cancelled."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the sockets."""
         ...
 
 
 class NoOutlet:
     """Events are not enabled: nothing leaves, nothing listens."""
 
-    publishes = False
-    sources: Sources = {}  # noqa: RUF012 - never filled
+    def __init__(self) -> None:
+        self.publishes = False
+        self.sources: Sources = {}
 
     def publish(self, batch: Batch) -> int:
-        """Never called."""
-        raise AssertionError(f"no outlet for {batch}")
+        """A caller that did not look at `publishes`."""
+        raise AssertionError(f"nobody asked for {batch}")
+
+    async def serve(self) -> None:
+        """There is nothing to answer."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class ZmqOutlet:
-    """PUB and, when asked for, ROUTER sockets on the pod's own address."""
+    """PUB and, when asked for, ROUTER, listening on the pod's own address."""
 
-    publishes = True
-
-    def __init__(self, publication: Publication, sources: Sources) -> None:
-        self._publication = publication
-        self.sources = sources
+    def __init__(self, options: Options) -> None:
+        config = options.kv_events
+        publisher = Publisher(
+            buffer_steps=config.buffer_steps,
+            topic=config.topic.encode(),
+            form=options.wire_form,
+            hash_form=options.hash_form,
+        )
+        replay = config.replay_endpoint
+        self._publication = Publication(publisher, hwm=config.hwm)
+        self._publication.bind(
+            options.host, listening_port(config.endpoint), None if replay is None else listening_port(replay)
+        )
+        self.publishes = True
+        self.sources: Sources = {
+            "0": {
+                "endpoint": f"tcp://*:{self._publication.pub_port}",
+                "replay_endpoint": None if replay is None else f"tcp://*:{self._publication.replay_port}",
+                "topic": config.topic,
+            }
+        }
 
     def publish(self, batch: Batch) -> int:
         """Number, keep and send a batch; its sequence."""
         return self._publication.publish(batch).seq
 
+    async def serve(self) -> None:
+        """Answer replay requests, until cancelled."""
+        await self._publication.serve()
 
-async def open_outlet(options: Options, stack: AsyncExitStack) -> Outlet:
-    """The outlet that `options` ask for, closed by `stack`. Raises OSError or ZMQError when a port is taken."""
-    config = options.kv_events
-    if not config.publishes:
-        return NoOutlet()
-    publisher = Publisher(
-        buffer_steps=config.buffer_steps,
-        topic=config.topic.encode(),
-        form=options.wire_form,
-        hash_form=options.hash_form,
-    )
-    publication = Publication(publisher, hwm=config.hwm)
-    publication.bind(options.host, listening_port(config.endpoint), listening_port(config.replay_endpoint))
-    return ZmqOutlet(publication, {})
+    def close(self) -> None:
+        """Let go of the sockets; what is still unsent is lost, as when vLLM's process ends."""
+        self._publication.close()
+
+
+def outlet_for(options: Options) -> Outlet:
+    """The outlet that `options` ask for, bound. Raises what ZeroMQ raises when a port is taken."""
+    return ZmqOutlet(options) if options.kv_events.publishes else NoOutlet()

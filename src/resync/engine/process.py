@@ -7,12 +7,13 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 
+import zmq
 from aiohttp import web
 
 from resync.engine import metrics
 from resync.engine.history import History
 from resync.engine.options import Options
-from resync.engine.outlets import Outlet, open_outlet
+from resync.engine.outlets import Outlet, outlet_for
 from resync.engine.pool import BlockPool
 from resync.engine.scheduling import Scheduler
 from resync.engine.serving import EngineServer
@@ -31,7 +32,7 @@ def run(options: Options) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
         asyncio.run(_run(options))
-    except OSError as error:  # zmq.ZMQError is one
+    except (OSError, zmq.ZMQError) as error:
         if error.errno not in _ADDRESS_ERRORS:
             raise
         log.error("cannot listen: %s", error)  # noqa: TRY400 - the sentence is all there is to know
@@ -44,14 +45,16 @@ async def _run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        outlet = await open_outlet(options, stack)
+        outlet = outlet_for(options)
+        stack.callback(outlet.close)
         stepper, server = _assemble(options, outlet)
         await _listen(server.application(), options, stack)
         async with asyncio.TaskGroup() as group:
-            stepping = group.create_task(stepper.run())
+            work = [group.create_task(stepper.run()), group.create_task(outlet.serve())]
             await stop.wait()
             log.info("asked to stop")
-            stepping.cancel()
+            for task in work:
+                task.cancel()
 
 
 def _assemble(options: Options, outlet: Outlet) -> tuple[Stepper, EngineServer]:

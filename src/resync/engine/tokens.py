@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 def tokenize(text: str) -> tuple[int, ...]:
     """Token ids of `text`: each word or punctuation mark becomes a fixed id below the vocabulary's size."""
-    return tuple(xxhash.xxh64_intdigest(word) % VOCABULARY for word in _WORD.findall(text))
+    return tuple(xxhash.xxh64_intdigest(word.encode()) % VOCABULARY for word in _WORD.findall(text))
 
 
 def as_text(tokens: Iterable[int]) -> str:
