@@ -1,0 +1,80 @@
+"""Where kinds come from: our YAML for the built-in ones, CustomResourceDefinition objects for the rest.
+
+Creating a definition serves its kind at once; deleting it takes the kind and all its objects away.
+"""
+
+from collections.abc import Iterator
+from importlib import resources as package_files
+from typing import Any
+
+import yaml
+
+from resync.lab.api.admitting import WriteOptions
+from resync.lab.api.deletion import DeleteOptions
+from resync.lab.api.objects import JsonObject, clone, section
+from resync.lab.api.resources import Resource, from_definition
+from resync.lab.api.store import GroupPlural
+from resync.lab.api.targets import Target
+from resync.lab.api.verbs import Verbs
+
+DEFINITIONS: GroupPlural = ("apiextensions.k8s.io", "customresourcedefinitions")
+FIRST_NAMESPACES = ("default", "kube-system")
+
+
+def _manifests(package: str) -> Iterator[JsonObject]:
+    for entry in sorted(package_files.files(package).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            yield yaml.load(entry.read_text(), Loader=_loader())  # noqa: S506 - both loaders are safe ones
+
+
+def _loader() -> Any:
+    """Libyaml's safe loader where PyYAML was built with it: ten times faster at start-up."""
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def builtin_resources() -> list[Resource]:
+    """The kinds of `kinds/`."""
+    return [
+        resource
+        for definition in _manifests("resync.lab.api.kinds")
+        for resource in from_definition(definition, custom=False)
+    ]
+
+
+def own_definitions() -> list[JsonObject]:
+    """The CustomResourceDefinitions that the lab brings along."""
+    return list(_manifests("resync.lab.crds"))
+
+
+def prepare(verbs: Verbs, definitions: list[JsonObject]) -> None:
+    """Serve the built-in kinds, create the first namespaces and the definitions given. Raises ApiError."""
+    verbs.catalogue.add(builtin_resources())
+    verbs.on_put.append(lambda kind, body: _serve(verbs, kind, body))
+    verbs.on_removed.append(lambda kind, body: _withdraw(verbs, kind, body))
+    for name in FIRST_NAMESPACES:
+        _create(verbs, "", "namespaces", {"metadata": {"name": name}})
+    for definition in definitions:
+        _create(verbs, *DEFINITIONS, clone(definition))
+
+
+def _create(verbs: Verbs, group: str, plural: str, body: JsonObject) -> None:
+    resource = verbs.catalogue.find(group, "v1", plural)
+    assert resource is not None
+    verbs.create(Target(resource), body, WriteOptions(manager="resync-lab"))
+
+
+def _serve(verbs: Verbs, kind: GroupPlural, body: JsonObject) -> None:
+    if kind == DEFINITIONS:
+        spec = section(body, "spec")
+        verbs.catalogue.remove(str(spec["group"]), str(spec["names"]["plural"]))
+        verbs.catalogue.add(from_definition(body))
+
+
+def _withdraw(verbs: Verbs, kind: GroupPlural, body: JsonObject) -> None:
+    if kind != DEFINITIONS:
+        return
+    group, plural = str(body["spec"]["group"]), str(body["spec"]["names"]["plural"])
+    resource = next((found for found in verbs.catalogue if found.group_plural == (group, plural)), None)
+    if resource is not None:
+        verbs.delete_collection(Target(resource), lambda _: True, DeleteOptions())
+    verbs.catalogue.remove(group, plural)
