@@ -6,6 +6,7 @@ from resync.engine.kv_events_config import listening_port
 from resync.engine.options import Options
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import Batch
+from resync.kvsync.wire import WireForm
 from resync.transport.publication import Publication
 
 Sources = dict[str, dict[str, str | None]]
@@ -20,10 +21,6 @@ class Outlet(Protocol):
 
     def publish(self, batch: Batch) -> int:
         """Number, keep and send a batch; its sequence."""
-        ...
-
-    async def serve(self) -> None:
-        """Answer replay requests, until cancelled."""
         ...
 
     def close(self) -> None:
@@ -42,9 +39,6 @@ class NoOutlet:
         """A caller that did not look at `publishes`."""
         raise AssertionError(f"nobody asked for {batch}")
 
-    async def serve(self) -> None:
-        """There is nothing to answer."""
-
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -61,14 +55,16 @@ class ZmqOutlet:
             hash_form=options.hash_form,
         )
         replay = config.replay_endpoint
-        self._publication = Publication(publisher, hwm=config.hwm)
+        # up to vLLM 0.25 replies carried no topic; the array form stands for those versions
+        topic_frame = options.wire_form is not WireForm.ARRAY
+        self._publication = Publication(publisher, hwm=config.hwm, topic_frame=topic_frame)
         self._publication.bind(
             options.host, listening_port(config.endpoint), None if replay is None else listening_port(replay)
         )
         self.publishes = True
         self.sources: Sources = {
             "0": {
-                "endpoint": f"tcp://*:{self._publication.pub_port}",
+                "endpoint": f"tcp://*:{self._publication.event_port}",
                 "replay_endpoint": None if replay is None else f"tcp://*:{self._publication.replay_port}",
                 "topic": config.topic,
             }
@@ -77,10 +73,6 @@ class ZmqOutlet:
     def publish(self, batch: Batch) -> int:
         """Number, keep and send a batch; its sequence."""
         return self._publication.publish(batch).seq
-
-    async def serve(self) -> None:
-        """Answer replay requests, until cancelled."""
-        await self._publication.serve()
 
     def close(self) -> None:
         """Let go of the sockets; what is still unsent is lost, as when vLLM's process ends."""

@@ -50,11 +50,10 @@ async def _run(options: Options) -> None:
         stepper, server = _assemble(options, outlet)
         await _listen(server.application(), options, stack)
         async with asyncio.TaskGroup() as group:
-            work = [group.create_task(stepper.run()), group.create_task(outlet.serve())]
+            stepping = group.create_task(stepper.run())
             await stop.wait()
             log.info("asked to stop")
-            for task in work:
-                task.cancel()
+            stepping.cancel()
 
 
 def _assemble(options: Options, outlet: Outlet) -> tuple[Stepper, EngineServer]:
