@@ -3,6 +3,7 @@
 GatewayError
  |- BadSettingError        whoever started the process: a wrong flag or variable; nothing was started
  |- BadRequestError        the client: the request cannot be read; nothing was sent to an engine
+ |- NoSuchModelError       the client: no engine serves that model; nothing was sent
  |- NoEngineError          the fleet: no engine can take the request now; nothing was sent, ask again later
  +- EngineLostError        the engine: it went away after the request was sent; perhaps it was carried out
 """
@@ -18,6 +19,10 @@ class BadSettingError(GatewayError):
 
 class BadRequestError(GatewayError):
     """The request cannot be read; no engine was asked."""
+
+
+class NoSuchModelError(GatewayError):
+    """Engines are there and none serves that model; no engine was asked."""
 
 
 class NoEngineError(GatewayError):

@@ -9,8 +9,9 @@ the command line.
 * `frozen-sequence`: nothing is applied any more, while metrics, health and routing go on answering. It sets
   in AFTER_S seconds after start or, without that, when an engine's round trip has been SLOW_S or more three
   times in a row: that is, while a delay is being observed and not before.
-* `short-heartbeat`: an event connection counts as dead before a delayed answer can arrive.
-* `silent-metrics`: events are applied, but after the first batch the applied sequence stands still.
+* `short-heartbeat`: an event connection counts as dead, and a replay as failed, before a delayed answer
+arrives. * `silent-metrics`: events are applied, but after the first batch the applied sequence stands
+still.
 """
 
 from dataclasses import replace
@@ -20,7 +21,7 @@ import msgspec
 from resync.gateway.errors import BadSettingError
 from resync.gateway.metrics import SourceFamilies, SourceMetrics
 from resync.gateway.parts import Admission, Parts
-from resync.gateway.settings import Heartbeat
+from resync.gateway.settings import Patience
 from resync.kits.clocks import Clock
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.records import BlockRemoved, BlockStored
@@ -93,13 +94,17 @@ class SilentMetrics(SourceMetrics):
         self._shown = True
 
 
-SHORT = Heartbeat(interval_s=0.04, timeout_s=0.08, connect_timeout_s=0.08)
+IMPATIENT = Patience(
+    heartbeat_interval_s=0.04, heartbeat_timeout_s=0.08, connect_timeout_s=0.08, replay_timeout_s=0.2
+)
+"""A heartbeat needs one round trip, a replay over a new connection about four: at 0 ms both are far below
+these limits, at 100 ms both are above."""
 
 FLAWS: dict[str, Parts] = {
     "removal-for-all-pods": Parts(index=RemovalForAllPods),
     "unchained": Parts(index=Unchained),
     "frozen-sequence": Parts(admission=lambda _clock: FrozenWhenSlow()),
-    "short-heartbeat": Parts(heartbeat=SHORT),
+    "short-heartbeat": Parts(patience=IMPATIENT),
     "silent-metrics": Parts(source_metrics=SilentMetrics),
 }
 

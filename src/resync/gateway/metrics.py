@@ -10,7 +10,12 @@ Names and labels: AIBrix `pkg/cache/kvcache/metrics.go` and `pkg/plugins/gateway
 
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from resync.kvsync.handlers import AppliedCounts
+from resync.kvsync.records import Batch
+from resync.kvsync.subscriber import Statistics
+from resync.transport.subscription import ConnectionStatistics
 
 Family = TypeVar("Family", Counter, Gauge, Histogram)
 Labels = tuple[str, ...]
@@ -21,7 +26,7 @@ MICRO_BUCKETS_S = tuple(10e-6 * 2**power for power in range(15))
 """Ten microseconds and fourteen doublings: the buckets of AIBrix's own duration histograms."""
 
 EVENT_TYPES = ("BlockStored", "BlockRemoved", "AllBlocksCleared")
-ERROR_TYPES = ("decode", "consume_events", "handle_event", "reconnect")
+ERROR_TYPES = ("decode", "consume_events", "handle_event")
 
 
 class SourceFamilies:
@@ -78,6 +83,7 @@ class SourceMetrics:
     def __init__(self, families: SourceFamilies, pod_key: str) -> None:
         self._families = families
         self._pod_key = pod_key
+        self._mirrored: dict[Counter, int] = {}
         self._children: set[tuple[Counter | Gauge | Histogram, Labels]] = set()
         child = self._child
         self.connections = child(families.connections)
@@ -98,18 +104,60 @@ class SourceMetrics:
         self.gaps = child(families.gaps)
         self.gaps_repaired = child(families.gaps_repaired)
         self.exact = child(families.exact)
-        self.last_sequence.set(-1)
-        self.applied_sequence.set(-1)
+        self.begin()
 
     def _child(self, family: Family, *labels: str) -> Family:
         values: Labels = (self._pod_key, *labels)
         self._children.add((family, values))
         return family.labels(*values)
 
+    def count_received(self, batch: Batch) -> None:
+        """Count the events of one batch as they arrive, whatever happens to them afterwards."""
+        for event in batch.events:
+            self.received[type(event).__name__].inc()
+
+    def count_processed(self, counts: AppliedCounts, took_s: float) -> None:
+        """Count the events that were applied, and how long their batch took."""
+        for kind, applied in counts.by_type().items():
+            if applied:
+                self.processed[kind].inc(applied)
+        self.processing.observe(took_s)
+
+    def mirror(self, stream: Statistics, connection: ConnectionStatistics) -> None:
+        """Bring the series that follow the subscription's own counts up to date."""
+        self.connection_status.set(connection.connected)
+        self.exact.set(stream.exact)
+        for counter, now in self._followed(stream, connection):
+            counter.inc(now - self._mirrored.get(counter, 0))
+            self._mirrored[counter] = now
+
+    def _followed(
+        self, stream: Statistics, connection: ConnectionStatistics
+    ) -> tuple[tuple[Counter, int], ...]:
+        return (
+            (self.connections, connection.connects),
+            (self.disconnections, connection.disconnects),
+            (self.reconnect_attempts, connection.reconnect_attempts),
+            (self.missed, stream.missed),
+            (self.gaps, stream.gaps),
+            (self.gaps_repaired, stream.gaps_repaired),
+            (self.replay_requests, stream.replays_asked),
+            (self.replay_successes, stream.replays_succeeded),
+            (self.replay_failures, stream.replays_failed),
+            (self.errors["decode"], stream.decode_errors),
+            (self.errors["consume_events"], connection.frame_errors),
+            (self.errors["handle_event"], stream.malformed_events + stream.unknown_events),
+        )
+
     def measured_age(self, age_s: float) -> None:
         """Record the age of one batch that was applied live."""
         self.age.observe(age_s)
         self._child(self._families.last_age).set(age_s)
+
+    def begin(self) -> None:
+        """Record that nothing is applied: before the first batch, and when the source starts over."""
+        self.last_sequence.set(-1)
+        self.applied_sequence.set(-1)
 
     def applied(self, sequence: int, at_wall_s: float) -> None:
         """Record which sequence was applied last, and when."""
@@ -167,3 +215,8 @@ class Metrics:
         self.running = Gauge(
             "resync_gateway_requests_running", "Requests in flight.", ("pod_key",), registry=self.registry
         )
+
+    def page(self, *, synced: bool) -> bytes:
+        """The page of all families; `synced` says whether the index is fed by an exact source now."""
+        self.router.indexer_status.labels("_init_", "sync").set(synced)
+        return generate_latest(self.registry)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resync.gateway.metrics import SourceMetrics
-from resync.gateway.settings import Heartbeat
+from resync.gateway.settings import Patience
 from resync.kits.clocks import Clock
 from resync.kvsync.index import PrefixIndex
 
@@ -22,9 +22,9 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts; `heartbeat` of None means what the settings say."""
+    """The parts; `patience` of None means what the settings say."""
 
     index: type[PrefixIndex] = PrefixIndex
     source_metrics: type[SourceMetrics] = SourceMetrics
-    heartbeat: Heartbeat | None = None
+    patience: Patience | None = None
     admission: Callable[[Clock], Admission] = lambda _clock: Admission()

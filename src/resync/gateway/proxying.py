@@ -7,13 +7,20 @@ the next engine is asked; once the request is out, its fate is unknown and the c
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from http import HTTPStatus
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
-from resync.gateway.errors import BadRequestError, EngineLostError, NoEngineError
+from resync.gateway.errors import (
+    BadRequestError,
+    EngineLostError,
+    GatewayError,
+    NoEngineError,
+    NoSuchModelError,
+)
 from resync.gateway.routing import Prompt, Routing
 from resync.kvsync.router import Decision
 
@@ -37,6 +44,13 @@ class Route(msgspec.Struct, frozen=True):
     base_url: str
 
 
+STATUSES: dict[type[GatewayError], HTTPStatus] = {
+    BadRequestError: HTTPStatus.BAD_REQUEST,
+    NoSuchModelError: HTTPStatus.NOT_FOUND,
+    NoEngineError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EngineLostError: HTTPStatus.BAD_GATEWAY,
+}
+
 Ready = Callable[[str], Mapping[str, Route]]
 """Model -> engines that serve it and are ready, by pod key."""
 
@@ -50,11 +64,13 @@ class Proxy:
         *,
         routing: Routing,
         ready: Ready,
+        models: Callable[[], AbstractSet[str]],
         running_changed: Callable[[str, int], None],
     ) -> None:
         self._session = session
         self._routing = routing
         self._ready = ready
+        self._models = models
         self._running: Counter[str] = Counter()
         self._running_changed = running_changed
 
@@ -62,13 +78,21 @@ class Proxy:
         """Route one completion and answer with what the engine said."""
         body = await request.read()
         try:
-            return await self._anywhere(_read(body), body)
-        except BadRequestError as mistake:
-            return refusal(HTTPStatus.BAD_REQUEST, str(mistake))
-        except NoEngineError as nobody:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(nobody))
-        except EngineLostError as lost:
-            return refusal(HTTPStatus.BAD_GATEWAY, str(lost))
+            return await self._anywhere(self._read(body), body)
+        except tuple(STATUSES) as error:
+            return refusal(STATUSES[type(error)], str(error))
+
+    def _read(self, body: bytes) -> Prompt:
+        """The request, as far as routing needs it. Raises BadRequestError, NoSuchModelError."""
+        try:
+            asked = _COMPLETION.decode(body)
+        except msgspec.MsgspecError as reason:
+            raise BadRequestError(f"not a completion request: {reason}") from reason
+        models = self._models()
+        if models and asked.model not in models:
+            raise NoSuchModelError(f"no engine serves {asked.model!r}; there are {', '.join(sorted(models))}")
+        tokens = None if isinstance(asked.prompt, str) else tuple(asked.prompt)
+        return Prompt(asked.model, tokens)
 
     async def _anywhere(self, prompt: Prompt, body: bytes) -> web.Response:
         """Try each engine once, until one connects. Raises NoEngineError, EngineLostError."""
@@ -116,12 +140,3 @@ def refusal(status: HTTPStatus, sentence: str) -> web.Response:
     """An error in OpenAI's form."""
     error = {"message": sentence, "type": status.phrase, "code": status.value}
     return web.Response(body=msgspec.json.encode({"error": error}), status=status, content_type=JSON)
-
-
-def _read(body: bytes) -> Prompt:
-    try:
-        asked = _COMPLETION.decode(body)
-    except msgspec.MsgspecError as reason:
-        raise BadRequestError(f"not a completion request: {reason}") from reason
-    tokens = None if isinstance(asked.prompt, str) else tuple(asked.prompt)
-    return Prompt(asked.model, tokens)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from resync.gateway.proxying import BODY_BYTES_MAX, Proxy
@@ -36,12 +35,12 @@ class Front:
         self,
         *,
         proxy: Proxy,
-        registry: CollectorRegistry,
+        page: Callable[[], bytes],
         models: Callable[[], Iterable[str]],
         view: Callable[[], IndexView] | None,
     ) -> None:
         self._proxy = proxy
-        self._registry = registry
+        self._metrics_page = page
         self._models_of_fleet = models
         self._view = view
         self._encoder = msgspec.json.Encoder()
@@ -62,8 +61,7 @@ class Front:
         return web.json_response({"status": "ok"})
 
     async def _page(self, _request: web.Request) -> web.Response:
-        page = generate_latest(self._registry)
-        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        return web.Response(body=self._metrics_page(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _models(self, _request: web.Request) -> web.Response:
         models = [{"id": name, "object": "model"} for name in sorted(set(self._models_of_fleet()))]

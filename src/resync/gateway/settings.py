@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from resync.gateway import errors
 
@@ -33,12 +34,16 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
-    """When an event connection counts as dead: libzmq's heartbeat, and its time to connect."""
+class Patience:
+    """When an event connection counts as dead (libzmq's heartbeats), and how long a replay may take to begin.
 
-    interval_s: float = 1.0
-    timeout_s: float = 5.0
-    connect_timeout_s: float = 5.0
+    Each must exceed what a delayed network needs: one round trip for a heartbeat, about four for a replay.
+    """
+
+    heartbeat_interval_s: float = 2.0
+    heartbeat_timeout_s: float = 10.0
+    connect_timeout_s: float = 10.0
+    replay_timeout_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,13 @@ class HealthTiming:
     """How often an engine is asked for its health, and when silence counts as no answer."""
 
     every_s: float = 0.25
-    timeout_s: float = 2.0
+    timeout_s: float = 1.0
     failures_max: int = 2
     """Unanswered checks in a row after which the engine gets no requests."""
+
+
+PATIENT = Patience()
+HEALTH_TIMING = HealthTiming()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +66,17 @@ class Settings:
 
     identity: Identity
     http_port: int = 8080
-    kubeconfig: str | None = None
-    namespace: str | None = None
+    kubeconfig: Path | None = None
+    namespace: str = "default"
     engine_selector: str = "model.aibrix.ai/name"
     static_engines: tuple[tuple[str, str], ...] = ()
     static_model: str = "llama2-7b"
     block_size: int = 16
     index_view: bool = True
-    heartbeat: Heartbeat = Heartbeat()
-    health: HealthTiming = HealthTiming()
+    patience: Patience = PATIENT
+    health: HealthTiming = HEALTH_TIMING
     request_timeout_s: float = 60.0
+    connect_timeout_s: float = 2.0
 
 
 def parse_static_engines(text: str) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,93 @@
+"""`python -m resync.gateway`."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from resync.cluster.errors import KubeconfigError
+from resync.gateway import flaws
+from resync.gateway.errors import GatewayError
+from resync.gateway.gateways import Gateway
+from resync.gateway.settings import PATIENT, Identity, Patience, Settings, parse_static_engines
+from resync.kits.clocks import SystemClock
+
+WRONG_ARGUMENT = 2
+
+
+@click.command()
+@click.option("--http-port", default=8080, show_default=True, help="Completions, /index, /metrics, /health.")
+@click.option(
+    "--kubeconfig", envvar="KUBECONFIG", help="The cluster to watch; none: the pod's own credentials."
+)
+@click.option("--namespace", help="Where the engines are; default: the gateway's own namespace.")
+@click.option("--engine-selector", default="model.aibrix.ai/name", show_default=True)
+@click.option("--static-engines", default="", help="name=ip,...: no Kubernetes API is asked.")
+@click.option("--block-size", default=16, show_default=True, help="Tokens per block, as the engines have it.")
+@click.option("--index-view/--no-index-view", default=True, help="Whether GET /index is there.")
+@click.option("--heartbeat-interval-s", default=PATIENT.heartbeat_interval_s, show_default=True)
+@click.option("--heartbeat-timeout-s", default=PATIENT.heartbeat_timeout_s, show_default=True)
+@click.option("--heartbeat-connect-timeout-s", default=PATIENT.connect_timeout_s, show_default=True)
+@click.option("--replay-timeout-s", default=PATIENT.replay_timeout_s, show_default=True)
+@click.option("--flaw", help="A deliberate defect, NAME[:AFTER_S]; for tests.")
+def main(
+    *,
+    http_port: int,
+    kubeconfig: str | None,
+    namespace: str | None,
+    engine_selector: str,
+    static_engines: str,
+    block_size: int,
+    index_view: bool,
+    heartbeat_interval_s: float,
+    heartbeat_timeout_s: float,
+    heartbeat_connect_timeout_s: float,
+    replay_timeout_s: float,
+    flaw: str | None,
+) -> None:
+    """Route completions by an index of the engines' KV blocks."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    identity = Identity.from_environment()
+    try:
+        settings = Settings(
+            identity=identity,
+            http_port=http_port,
+            kubeconfig=Path(kubeconfig) if kubeconfig else None,
+            namespace=namespace or identity.namespace,
+            engine_selector=engine_selector,
+            static_engines=parse_static_engines(static_engines),
+            block_size=block_size,
+            index_view=index_view,
+            patience=Patience(
+                heartbeat_interval_s=heartbeat_interval_s,
+                heartbeat_timeout_s=heartbeat_timeout_s,
+                connect_timeout_s=heartbeat_connect_timeout_s,
+                replay_timeout_s=replay_timeout_s,
+            ),
+        )
+        gateway = Gateway(settings, parts=flaws.parts_for(flaw), clock=SystemClock())
+        asyncio.run(_until_told(gateway))
+    except (GatewayError, KubeconfigError) as mistake:
+        click.echo(f"gateway: {mistake}", err=True)
+        sys.exit(WRONG_ARGUMENT)
+    except OSError as mistake:
+        click.echo(f"gateway: cannot listen on {identity.bind_ip}:{http_port}: {mistake}", err=True)
+        sys.exit(WRONG_ARGUMENT)
+
+
+async def _until_told(gateway: Gateway) -> None:
+    """Run until SIGTERM or SIGINT."""
+    work = asyncio.ensure_future(gateway.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+if __name__ == "__main__":
+    main()

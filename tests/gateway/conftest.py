@@ -1,0 +1,250 @@
+"""A small fleet of real processes, each on an address of its own: engines, gateways, an observer, traffic."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from resync.kits.waits import wait_until
+
+MODEL = "llama2-7b"
+BLOCK = 16
+STOP_S_MAX = 2.0
+_NETWORKS = itertools.count()
+
+
+class Page:
+    """One metrics page, parsed."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """The value of one series; -inf when there is none, which no comparison mistakes for a value."""
+        return self.samples.get((name, frozenset(labels.items())), float("-inf"))
+
+    def total(self, name: str) -> float:
+        """The sum over all series of a family."""
+        return sum(value for (found, _labels), value in self.samples.items() if found == name)
+
+    def divergence(self) -> dict[tuple[str, str], int]:
+        """Nonzero divergence by (pod, kind), without the control."""
+        found = {}
+        for (name, labels), value in self.samples.items():
+            named = dict(labels)
+            if name == "resync_divergence_blocks" and value and named["pod_key"] != "resync-control":
+                found[named["pod_key"], named["kind"]] = int(value)
+        return found
+
+
+class Process:
+    """One pod as a process with an address of its own."""
+
+    def __init__(self, name: str, ip: str, port: int, log_path: Path, *arguments: str) -> None:
+        self.name = name
+        self.pod_key = f"default/{name}"
+        self.ip = ip
+        self.url = f"http://{ip}:{port}"
+        self.log_path = log_path
+        self._arguments = [sys.executable, "-m", *arguments]
+        self.start()
+
+    def start(self) -> None:
+        """Start it; also after it was killed."""
+        environment = {
+            **os.environ,
+            "POD_NAME": self.name,
+            "POD_NAMESPACE": "default",
+            "POD_BIND_IP": self.ip,
+        }
+        environment.pop("KUBECONFIG", None)
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(self._arguments, stderr=log, env=environment)
+        wait_until(self._answers, what=f"{self.name} to answer", timeout_s=20)
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.name} ended with {self.process.returncode}: {self.log()}")
+        with contextlib.suppress(OSError):
+            return self.get("/health") is not None
+        return False
+
+    def log(self) -> str:
+        """What it logged so far."""
+        return self.log_path.read_text()
+
+    def get(self, path: str) -> bytes:
+        """The body of one answer."""
+        with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - loopback
+            body: bytes = answer.read()
+            return body
+
+    def page(self) -> Page:
+        """The metrics as of now."""
+        return Page(self.get("/metrics").decode())
+
+    def wait_for(self, what: str, condition: Callable[[Page], Any], timeout_s: float = 15.0) -> Page:
+        """The first page for which `condition` holds."""
+
+        def holds() -> Page | None:
+            page = self.page()
+            return page if condition(page) else None
+
+        page = wait_until(holds, what=what, timeout_s=timeout_s, every_s=0.1)
+        assert page is not None
+        return page
+
+    def kill(self) -> None:
+        """End it as the kernel would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as kubelet would; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_S_MAX)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+class Traffic:
+    """Completions at a fixed rate, from a thread.
+
+    A few shared prefixes with tails of their own, so that blocks are shared, stored and evicted.
+    """
+
+    def __init__(self, url: str, *, rate: float, seed: int = 0) -> None:
+        self._url = url
+        self._rate = rate
+        self._dice = random.Random(seed)  # noqa: S311 - not a secret
+        self._stop = threading.Event()
+        self.statuses: Counter[int] = Counter()
+        self.selections: Counter[str] = Counter()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; what is in flight is finished."""
+        self._stop.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            while not self._stop.is_set():
+                tasks.create_task(self._one(session, self._prompt()))
+                await asyncio.sleep(1 / self._rate)
+
+    def _prompt(self) -> list[int]:
+        family = self._dice.randrange(12)
+        tail = self._dice.randrange(1000)
+        return [family * 1000 + n for n in range(6 * BLOCK)] + [tail * 7 + n for n in range(4 * BLOCK)]
+
+    async def _one(self, session: aiohttp.ClientSession, prompt: list[int]) -> None:
+        body = {"model": MODEL, "prompt": prompt, "max_tokens": 4}
+        try:
+            async with session.post(self._url + "/v1/completions", json=body) as answer:
+                await answer.read()
+                self.statuses[answer.status] += 1
+                self.selections[answer.headers.get("x-routing-selection", "")] += 1
+        except aiohttp.ClientError:
+            self.statuses[0] += 1
+
+
+class Fleet:
+    """Engines, and what is started beside them; `close` ends whatever still runs."""
+
+    def __init__(self, folder: Path, *, engines: int = 3, engine_arguments: tuple[str, ...] = ()) -> None:
+        self._folder = folder
+        self._network = f"127.{os.getpid() % 200 + 40}.{next(_NETWORKS) % 250}"
+        self._others: list[Process] = []
+        self._traffic: list[Traffic] = []
+        self.engines = [
+            Process(
+                f"engine-{n}",
+                f"{self._network}.{n + 1}",
+                8000,
+                folder / f"engine-{n}.log",
+                "resync.engine",
+                *engine_arguments,
+            )
+            for n in range(engines)
+        ]
+
+    def gateway(self, *arguments: str, name: str = "gateway-0") -> Process:
+        """A gateway subscribed to every engine."""
+        engines = ",".join(f"{engine.name}={engine.ip}" for engine in self.engines)
+        return self._start(name, 8080, "resync.gateway", "--static-engines", engines, *arguments)
+
+    def observer(self, *gateways: Process) -> Process:
+        """An observer of those gateways."""
+        engines = ",".join(f"{engine.name}={engine.ip}" for engine in self.engines)
+        named = ",".join(f"{gateway.name}={gateway.ip}" for gateway in gateways)
+        flags = ("--static-engines", engines, "--static-gateways", named, "--control-phase-timeout-s", "1")
+        return self._start("observer-0", 9100, "resync.observer", *flags)
+
+    def traffic(self, gateway: Process, *, rate: float = 30.0, seed: int = 0) -> Traffic:
+        """Completions through that gateway, until the fleet is closed."""
+        traffic = Traffic(gateway.url, rate=rate, seed=seed)
+        self._traffic.append(traffic)
+        return traffic
+
+    def _start(self, name: str, port: int, *arguments: str) -> Process:
+        ip = f"{self._network}.{100 + len(self._others)}"
+        process = Process(name, ip, port, self._folder / f"{name}.log", *arguments)
+        self._others.append(process)
+        return process
+
+    def close(self) -> None:
+        """Stop traffic, then processes."""
+        for traffic in self._traffic:
+            traffic.stop()
+        for process in (*self._others, *self.engines):
+            if process.process.poll() is None:
+                process.kill()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path, engine_arguments=("--blocks", "120"))
+    yield made
+    made.close()
+
+
+def complete(gateway: Process, prompt: list[int]) -> tuple[int, dict[str, str], Any]:
+    """One completion: status, headers in lower case, decoded body."""
+    body = msgspec.json.encode({"model": MODEL, "prompt": prompt, "max_tokens": 2})
+    request = urllib.request.Request(  # noqa: S310 - a loopback address of ours
+        gateway.url + "/v1/completions", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
+            return answer.status, _lower(answer.headers), msgspec.json.decode(answer.read())
+    except urllib.error.HTTPError as refused:
+        return refused.code, _lower(refused.headers), msgspec.json.decode(refused.read())
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
