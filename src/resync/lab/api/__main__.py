@@ -15,7 +15,7 @@ from aiohttp import web
 from resync.kits.clocks import SystemClock
 from resync.lab.api import owning
 from resync.lab.api.definitions import own_definitions, prepare
-from resync.lab.api.kubeconfig import write_kubeconfig, write_private, write_token
+from resync.lab.api.kubeconfig import make_token, write_kubeconfig, write_private
 from resync.lab.api.resources import Catalogue
 from resync.lab.api.server import ApiServer
 from resync.lab.api.store import Store
@@ -37,6 +37,7 @@ class Options:
     kubeconfig: Path | None
     namespace: str
     owner_pid: int | None
+    own_kinds: bool
 
 
 def _loopback(text: str) -> str:
@@ -53,10 +54,11 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--host", type=_loopback, default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--port-file", type=Path, help="gets the port when the server answers")
-    parser.add_argument("--token-file", type=Path, help="bearer token; made when absent; no option: no token")
+    parser.add_argument("--token-file", type=Path, help="bearer token; made when absent")
     parser.add_argument("--kubeconfig", type=Path, help="gets a kubeconfig when the server answers")
     parser.add_argument("--namespace", default="default", help="the kubeconfig's namespace")
     parser.add_argument("--owner-pid", type=int, help="end when this process ends")
+    parser.add_argument("--own-kinds", action="store_true", help="serve the mesh's kinds from the start")
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -67,8 +69,8 @@ async def serve(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     verbs = Verbs(Store(), Catalogue(), SystemClock(), random.SystemRandom())
-    prepare(verbs, own_definitions())
-    token = _token(options.token_file)
+    prepare(verbs, own_definitions() if options.own_kinds else [])
+    token = _token(options)
     server = ApiServer(verbs, token)
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
     await runner.setup()
@@ -82,10 +84,14 @@ async def serve(options: Options) -> None:
         await runner.cleanup()
 
 
-def _token(path: Path | None) -> str:
+def _token(options: Options) -> str:
+    """The token of the file, made when absent; without a file one that only the kubeconfig knows; else none."""
+    path = options.token_file
     if path is None:
-        return ""
-    return path.read_text().strip() if path.exists() else write_token(path)
+        return make_token() if options.kubeconfig else ""
+    if not path.exists():
+        write_private(path, make_token() + "\n")
+    return path.read_text().strip()
 
 
 def _announce(options: Options, port: int, token: str) -> None:

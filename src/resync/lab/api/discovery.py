@@ -98,7 +98,7 @@ def _openapi(rest: list[str], catalogue: Catalogue) -> JsonObject | None:
         case ["v2"]:
             return {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}
         case ["v3"]:
-            roots = {_root(resource): {} for resource in catalogue}
+            roots = list(dict.fromkeys(_root(resource) for resource in catalogue))
             return {"paths": {root: {"serverRelativeURL": f"/openapi/v3/{quote(root)}"} for root in roots}}
         case ["v3", *root]:
             served = [resource for resource in catalogue if _root(resource) == "/".join(root)]

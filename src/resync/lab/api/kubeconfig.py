@@ -29,11 +29,9 @@ def write_kubeconfig(path: Path, server: str, namespace: str, *, token: str = ""
     write_private(path, yaml.safe_dump(config, sort_keys=False))
 
 
-def write_token(path: Path) -> str:
-    """A new random token, written to `path` (mode 0600). Raises OSError."""
-    token = secrets.token_urlsafe(32)
-    write_private(path, token + "\n")
-    return token
+def make_token() -> str:
+    """A new random token: the loopback port is open to every user of the machine, the API is not."""
+    return secrets.token_urlsafe(32)
 
 
 def write_private(path: Path, text: str) -> None:

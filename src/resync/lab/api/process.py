@@ -50,8 +50,10 @@ class ApiProcess:
         self.stop()
 
 
-def start_api(state_dir: Path, *, namespace: str = "default") -> ApiProcess:
+def start_api(state_dir: Path, *, namespace: str = "default", own_kinds: bool = True) -> ApiProcess:
     """A server on a free loopback port, with kubeconfig, token and log in `state_dir`; answers when this returns.
+
+    With `own_kinds` the mesh's kinds are served from the start; without, they are created through the API first.
 
     Raises ApiStartError.
     """
@@ -66,9 +68,10 @@ def start_api(state_dir: Path, *, namespace: str = "default") -> ApiProcess:
         "--namespace": namespace,
         "--owner-pid": os.getpid(),
     }
+    flags = ["--own-kinds"] if own_kinds else []
     words = [str(word) for pair in options.items() for word in pair]
     with log.open("ab") as output:
-        command = [sys.executable, "-m", "resync.lab.api", *words]
+        command = [sys.executable, "-m", "resync.lab.api", *words, *flags]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     _await_port(process, port_file, log)
     server = f"http://127.0.0.1:{port_file.read_text().strip()}"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from resync.lab.api.errors import Cause
 from resync.lab.api.objects import JsonObject, clone
@@ -134,7 +134,7 @@ def _is_integer(value: object) -> bool:
     )
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return not isinstance(value, bool) and isinstance(value, int | float)
 
 
@@ -205,7 +205,7 @@ def _pattern(schema: Schema, value: object, path: str) -> Iterator[Cause]:
 def _format(schema: Schema, value: object, path: str) -> Iterator[Cause]:
     word = schema["format"]
     limit = _INT_RANGES.get(word)
-    if limit and _is_number(value) and not -limit <= value < limit:  # type: ignore[operator]
+    if limit and _is_number(value) and not -limit <= value < limit:
         yield _wrong(path, value, f"must be of type integer with format {word}")
     if word == "date-time" and isinstance(value, str) and not _is_date_time(value):
         yield _wrong(path, value, f'must be of type date-time: "{value}"')
@@ -221,20 +221,20 @@ def _is_date_time(text: str) -> bool:
 def _minimum(schema: Schema, value: object, path: str) -> Iterator[Cause]:
     least = schema["minimum"]
     strict = schema.get("exclusiveMinimum")
-    if _is_number(value) and (value <= least if strict else value < least):  # type: ignore[operator]
+    if _is_number(value) and (value <= least if strict else value < least):
         yield _wrong(path, value, f"should be greater than {'' if strict else 'or equal to '}{least}")
 
 
 def _maximum(schema: Schema, value: object, path: str) -> Iterator[Cause]:
     most = schema["maximum"]
     strict = schema.get("exclusiveMaximum")
-    if _is_number(value) and (value >= most if strict else value > most):  # type: ignore[operator]
+    if _is_number(value) and (value >= most if strict else value > most):
         yield _wrong(path, value, f"should be less than {'' if strict else 'or equal to '}{most}")
 
 
 def _multiple(schema: Schema, value: object, path: str) -> Iterator[Cause]:
     step = schema["multipleOf"]
-    if _is_number(value) and value % step:  # type: ignore[operator]
+    if _is_number(value) and value % step:
         yield _wrong(path, value, f"should be a multiple of {step}")
 
 
