@@ -39,7 +39,11 @@ def _appended(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 _SHAPE = (
     click.option("--engines", type=click.IntRange(1, ENGINES_MAX), default=3, show_default=True),
     click.option(
-        "--seed", type=int, default=0, show_default=True, help="Makes chance in the lab repeatable."
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Makes chance in the lab repeatable.",
     ),
     _appended("engine"),
     _appended("gateway"),

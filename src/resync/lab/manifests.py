@@ -136,16 +136,22 @@ class PodPlan:
 
 def pods_of(options: LabOptions, block: Block) -> tuple[PodPlan, ...]:
     """Every pod of a lab with those options, engines first."""
-    return tuple(PodPlan(role, number, args, block) for role, number, args in _parts(options))
+    return tuple(PodPlan(role, number, args, block) for role, number, args in _parts(options, block))
 
 
-def _parts(options: LabOptions) -> Iterator[tuple[Role, int, tuple[str, ...]]]:
+def _parts(options: LabOptions, block: Block) -> Iterator[tuple[Role, int, tuple[str, ...]]]:
     for number in range(options.engines):
-        yield ENGINE, number, options.engine_args
+        yield ENGINE, number, ("--seed", str(options.seed + number), *options.engine_args)
     yield GATEWAY, 0, options.gateway_args
     yield OBSERVER, 0, ()
     if options.load:
-        yield LOAD, 0, options.load_args
+        yield LOAD, 0, (*_whom_to_load(options, block), "--seed", str(options.seed), *options.load_args)
+
+
+def _whom_to_load(options: LabOptions, block: Block) -> tuple[str, ...]:
+    engines = (PodPlan(ENGINE, number, (), block) for number in range(options.engines))
+    addresses = ",".join(engine.target.address for engine in engines)
+    return "--gateway", PodPlan(GATEWAY, 0, (), block).url, "--engines", addresses
 
 
 def targets_of(pods: Sequence[PodPlan]) -> list[Target]:

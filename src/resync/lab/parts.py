@@ -10,12 +10,16 @@ from pathlib import Path
 
 import aiohttp
 
+from resync.kits.clocks import SystemClock
 from resync.kits.waits import wait_until_async
 from resync.lab import children, installing, prometheus, readiness
-from resync.lab.apiclient import LabApi
+from resync.lab.addresses import Block
 from resync.lab.errors import LabError, LabStartError
-from resync.lab.link import Link, ThreadedLink
-from resync.lab.manifests import GATEWAY, LabOptions, PodPlan
+from resync.lab.kube import Kube
+from resync.lab.link import Link
+from resync.lab.manifests import GATEWAY, NAMESPACE, LabOptions, PodPlan
+from resync.lab.mesh import run_mesh
+from resync.lab.node import NodeDaemon, run_node
 from resync.lab.prometheus import PrometheusServer
 from resync.lab.workspace import Workspace
 
@@ -32,37 +36,55 @@ class Urls:
 
 
 @asynccontextmanager
-async def running(options: LabOptions, workspace: Workspace) -> AsyncIterator[LabApi]:
-    """The API server with the mesh's kinds and the namespace, and link, node and mesh at work on it.
+async def running(options: LabOptions, workspace: Workspace, block: Block) -> AsyncIterator[Kube]:
+    """The Kubernetes API with an open namespace, and link, node and mesh at work on it.
 
     Raises:
         LabStartError: a part did not come up.
-        LabError: (out of the body, in a group) a part ended that a lab cannot be without.
+        ExceptionGroup: a part ended that a lab cannot be without; LabError says which.
     """
     process = _launch_api(workspace)
     try:
         await _api_answers(process, workspace)
-        async with LabApi(workspace.kubeconfig) as api, asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(_must_live(process, workspace))
-            yield api
-            watch.cancel()
+        async with (
+            Kube.connect(workspace.kubeconfig) as kube,
+            Link(seed=options.seed, deaf=options.deaf_link) as link,
+            asyncio.TaskGroup() as tasks,
+        ):
+            await installing.open_namespace(kube)
+            lasting = [
+                tasks.create_task(_must_live(process, workspace), name="the API process"),
+                tasks.create_task(_node(workspace, link, block), name="the node"),
+                tasks.create_task(_mesh(workspace, link, options.seed), name="the mesh"),
+            ]
+            yield kube
+            for task in lasting:
+                task.cancel()
     finally:
         children.end(process, API_STOP_TIMEOUT_S)
 
 
+async def _node(workspace: Workspace, link: Link, block: Block) -> None:
+    await run_node(workspace.kubeconfig, link, clock=SystemClock(), cidr=block.cidr, logs=workspace.logs)
+
+
+async def _mesh(workspace: Workspace, link: Link, seed: int) -> None:
+    await run_mesh(workspace.kubeconfig, NodeDaemon(link), clock=SystemClock(), seed=seed)
+
+
 async def ready(
-    api: LabApi, workspace: Workspace, pods: Sequence[PodPlan], server: PrometheusServer, *, with_events: bool
+    kube: Kube, workspace: Workspace, pods: Sequence[PodPlan], server: PrometheusServer, *, with_events: bool
 ) -> Urls:
     """Create the pods and wait until all of it works together.
 
     Raises:
         LabError, PrometheusError, WaitTimeoutError: what did not, and what was last seen of it.
     """
-    await installing.create_pods(api, pods, {"KUBECONFIG": str(workspace.kubeconfig)})
+    await installing.create_pods(kube, pods, {"KUBECONFIG": str(workspace.kubeconfig)})
     answering = await asyncio.to_thread(prometheus.wait_ready, server)
     gateway = next(pod for pod in pods if pod.role is GATEWAY)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as waits:
-        waits.create_task(readiness.pods_ready(api, pods))
+        waits.create_task(readiness.pods_ready(kube, pods))
         waits.create_task(readiness.all_scraped(session, answering.url, pods))
         waits.create_task(readiness.subscribed(session, gateway, pods, with_events=with_events))
     return Urls(answering.url, gateway.url)

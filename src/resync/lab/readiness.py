@@ -13,14 +13,13 @@ import aiohttp
 import msgspec
 
 from resync.kits.waits import wait_until_async
-from resync.lab.apiclient import LabApi
+from resync.lab.kube import PODS, Kube
 from resync.lab.manifests import ENGINE, NAMESPACE, PodPlan
 
 PODS_TIMEOUT_S = 30.0
 SCRAPED_TIMEOUT_S = 30.0
 SUBSCRIBED_TIMEOUT_S = 30.0
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
-_PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
 _LIVE = "live"
 
 
@@ -60,10 +59,6 @@ class _Pod(msgspec.Struct, frozen=True):
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions or ())
 
 
-class _PodList(msgspec.Struct, frozen=True):
-    items: list[_Pod]
-
-
 class _Series(msgspec.Struct, frozen=True):
     metric: dict[str, str]
     value: tuple[float, str]
@@ -86,14 +81,12 @@ class _Index(msgspec.Struct, frozen=True):
     pods: dict[str, _Followed]
 
 
-async def pods_ready(api: LabApi, pods: Sequence[PodPlan]) -> None:
-    """Until every pod is Ready. Raises WaitTimeoutError, ApiCallError."""
+async def pods_ready(kube: Kube, pods: Sequence[PodPlan]) -> None:
+    """Until every pod is Ready. Raises WaitTimeoutError, KubeError."""
 
     async def seen() -> Missing:
-        found = {
-            pod.metadata.name: pod
-            for pod in msgspec.json.decode(await api.get(_PODS_PATH), type=_PodList).items
-        }
+        items, _ = await kube.list(PODS, NAMESPACE)
+        found = {pod.metadata.name: pod for pod in msgspec.convert(items, list[_Pod])}
         return Missing(
             tuple(_unready(pod.name, found.get(pod.name)) for pod in pods if not _ready(found, pod))
         )

@@ -23,6 +23,7 @@ from resync.kits.waits import WaitTimeoutError
 from resync.lab import addresses, prometheus, state
 from resync.lab.addresses import Block
 from resync.lab.errors import LabError, LabStartError
+from resync.lab.kube import KubeError
 from resync.lab.lifetime import watched
 from resync.lab.manifests import NAMESPACE, PORTS, pods_of, targets_of
 from resync.lab.orders import Order
@@ -35,7 +36,7 @@ END_TIMEOUT_S = 2.5
 MARKER = "RESYNC_LAB"
 """Every process of a lab carries this variable, with a value of the lab's own."""
 
-_EXPECTED = (LabError, PrometheusError, WaitTimeoutError, OSError)
+_EXPECTED = (LabError, PrometheusError, KubeError, WaitTimeoutError, OSError)
 
 
 def supervise(order: Order, announce: Callable[[LabState], None]) -> None:
@@ -83,9 +84,9 @@ async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]
             # Imported while Prometheus starts: it brings the node, the mesh and the link with it.
             from resync.lab import parts
 
-            async with parts.running(order.options, workspace) as api:
+            async with parts.running(order.options, workspace, block) as kube:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    urls = await parts.ready(api, workspace, pods, server, with_events=order.options.load)
+                    urls = await parts.ready(kube, workspace, pods, server, with_events=order.options.load)
                 found = _lab_state(block, workspace, server, urls.prometheus, urls.gateway)
                 state.write(order.path, found)
                 announce(found)
