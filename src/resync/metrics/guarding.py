@@ -71,9 +71,10 @@ class GuardedSession(requests.Session):
             body = b"".join(self._chunks(response, deadline))
         except requests.exceptions.SSLError as problem:
             raise self._unmeasured(f"the certificate is not trusted: {problem}", Reason.TLS) from problem
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as problem:
-            raise self._unmeasured(f"no answer within {self._timeout_s:g} s", Reason.TIMEOUT) from problem
-        except (requests.ConnectionError, urllib3.exceptions.HTTPError) as problem:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as problem:
+            if _timed_out(problem):
+                words = f"no answer within {self._timeout_s:g} s"
+                raise self._unmeasured(words, Reason.TIMEOUT) from problem
             raise self._unmeasured(f"no connection: {problem}", Reason.REFUSED) from problem
         except requests.TooManyRedirects as problem:
             words = "it redirects elsewhere (to a login?): give the final URL and credentials"
@@ -118,6 +119,15 @@ class GuardedSession(requests.Session):
         if envelope.warnings:
             said = "; ".join(envelope.warnings)
             raise self._unmeasured(f"a partial answer: {said}", Reason.PARTIAL, status=status)
+
+
+def _timed_out(problem: Exception) -> bool:
+    """Whether a limit was passed; requests reports that as a failed connection once retries are used up."""
+    wrapped = problem.args[0] if problem.args else None
+    cause = wrapped.reason if isinstance(wrapped, urllib3.exceptions.MaxRetryError) else problem
+    if isinstance(cause, urllib3.exceptions.NewConnectionError):
+        return False  # derives from a time-out for historical reasons, and means refused
+    return isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError)
 
 
 def _envelope(body: bytes) -> _Envelope | None:
