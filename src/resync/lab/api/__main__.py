@@ -37,7 +37,7 @@ class Options:
     kubeconfig: Path | None
     namespace: str
     owner_pid: int | None
-    own_kinds: bool
+    bare: bool
 
 
 def _loopback(text: str) -> str:
@@ -58,7 +58,7 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--kubeconfig", type=Path, help="gets a kubeconfig when the server answers")
     parser.add_argument("--namespace", default="default", help="the kubeconfig's namespace")
     parser.add_argument("--owner-pid", type=int, help="end when this process ends")
-    parser.add_argument("--own-kinds", action="store_true", help="serve the mesh's kinds from the start")
+    parser.add_argument("--bare", action="store_true", help="do not bring the mesh's kinds along")
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -69,7 +69,7 @@ async def serve(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     verbs = Verbs(Store(), Catalogue(), SystemClock(), random.SystemRandom())
-    prepare(verbs, own_definitions() if options.own_kinds else [])
+    prepare(verbs, [] if options.bare else own_definitions())
     token = _token(options)
     server = ApiServer(verbs, token)
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)

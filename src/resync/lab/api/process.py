@@ -50,10 +50,10 @@ class ApiProcess:
         self.stop()
 
 
-def start_api(state_dir: Path, *, namespace: str = "default", own_kinds: bool = True) -> ApiProcess:
+def start_api(state_dir: Path, *, namespace: str = "default", bare: bool = False) -> ApiProcess:
     """A server on a free loopback port, with kubeconfig, token and log in `state_dir`; answers when this returns.
 
-    With `own_kinds` the mesh's kinds are served from the start; without, they are created through the API first.
+    The mesh's kinds are served from the start; a `bare` server knows only the built-in ones.
 
     Raises ApiStartError.
     """
@@ -68,7 +68,7 @@ def start_api(state_dir: Path, *, namespace: str = "default", own_kinds: bool = 
         "--namespace": namespace,
         "--owner-pid": os.getpid(),
     }
-    flags = ["--own-kinds"] if own_kinds else []
+    flags = ["--bare"] if bare else []
     words = [str(word) for pair in options.items() for word in pair]
     with log.open("ab") as output:
         command = [sys.executable, "-m", "resync.lab.api", *words, *flags]
