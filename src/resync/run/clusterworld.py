@@ -1,0 +1,250 @@
+"""The real world: the Kubernetes and Prometheus clients of this project, as a run needs them.
+
+All foreign errors become ours here, with the next step; nothing above this module knows a client.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from resync.cluster import errors as cluster_errors
+from resync.cluster import faults, leases, manifests, namespaces, residues, targets
+from resync.cluster.connecting import Cluster
+from resync.cluster.pods import Pod, list_pods
+from resync.cluster.selectors import Selector
+from resync.cluster.statuses import FaultWire
+from resync.kits.clocks import SystemClock
+from resync.run.errors import RefusedError, RunError, UnmeasuredError
+from resync.run.evidence import PodSeen, Series
+from resync.run.files import manifest_path
+from resync.run.samples import Window
+from resync.run.scrapes import Scrapes
+from resync.run.settings import Settings
+from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind
+
+INJECT_LIMIT_S = 15.0
+HEAL_LIMIT_S = 10.0
+
+_STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
+    (
+        cluster_errors.LeaseHeldError,
+        "wait until the other run is over, or use another namespace (RESYNC_NAMESPACE)",
+    ),
+    (cluster_errors.NoTargetsError, "correct RESYNC_GATEWAY_SELECTOR or RESYNC_ENGINE_SELECTOR"),
+    (cluster_errors.TooManyTargetsError, "narrow the selectors, or raise RESYNC_TARGETS_MAX on purpose"),
+    (cluster_errors.FaultExistsError, "remove it with `resync sweep`, then run again"),
+    (cluster_errors.MeshMissingError, "install Chaos Mesh in this cluster"),
+    (cluster_errors.NotInjectedError, "see what the mesh says: kubectl describe networkchaos"),
+    (cluster_errors.NotHealedError, "run `resync sweep`; the fault also expires by itself"),
+    (cluster_errors.KubeconfigError, "name a kubeconfig in RESYNC_KUBECONFIG"),
+    (cluster_errors.ManifestError, "correct the manifest"),
+)
+
+
+def _step_for(error: cluster_errors.ClusterError) -> str:
+    found = next((step for kind, step in _STEPS if isinstance(error, kind)), "")
+    return found or "see that the API server answers (kubectl get pods), then run again"
+
+
+@contextlib.contextmanager
+def _ours() -> Iterator[None]:
+    """Turn an error of the cluster client into one of a run.
+
+    Refused when nothing happened, unmeasured otherwise.
+    """
+    try:
+        yield
+    except cluster_errors.ClusterError as error:
+        kind: type[RunError] = RefusedError if error.definite else UnmeasuredError
+        raise kind(str(error), next_step=_step_for(error)) from error
+
+
+def labels_of(selector: str) -> dict[str, str]:
+    """`a=b,c=d` as a mapping. Raises RefusedError for anything else: a fault takes exact labels only."""
+    pairs = [part.split("=", 1) for part in selector.split(",") if part.strip()]
+    if not pairs or any(len(p) != 2 or not p[0].strip() for p in pairs):  # noqa: PLR2004 - a pair
+        raise RefusedError(
+            f"{selector!r} is not a selector of the form label=value,label=value",
+            next_step="correct RESYNC_GATEWAY_SELECTOR or RESYNC_ENGINE_SELECTOR",
+        )
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _seen(pod: Pod) -> PodSeen:
+    return PodSeen(
+        pod_key=pod.pod_key, phase=pod.phase, ready=pod.ready, restarts=pod.restart_count, uid=pod.uid
+    )
+
+
+class ClusterWorld:
+    """A World over `resync.cluster` and Prometheus."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect lazily: nothing is asked yet. Raises RefusedError for an unusable kubeconfig."""
+        self._settings = settings
+        self._lease: leases.HeldLease | None = None
+        self._renewer: leases.LeaseRenewer | None = None
+        self._applied: faults.AppliedFault | None = None
+        with _ours():
+            self._cluster = Cluster.connect(Path(settings.kubeconfig) if settings.kubeconfig else None)
+        self._scrapes = Scrapes(settings)
+
+    @property
+    def api_server(self) -> str:
+        """The address of the API server."""
+        return self._cluster.host
+
+    def opted_in(self) -> bool:
+        """Whether the namespace has agreed to faults."""
+        with _ours():
+            return namespaces.opted_in(self._cluster, self._settings.namespace)
+
+    # --- the fault
+
+    def plan(self, manifest: str, run_id: str) -> FaultPlan:
+        """The fault of that manifest with this run's settings and expiry, named after the run."""
+        made = self._manifest(manifest, run_id)
+        return FaultPlan(
+            name=made.name,
+            namespace=made.namespace,
+            plural=made.row.plural,
+            fault_kind=made.kind,
+            duration_s=made.duration_s,
+            manifest=made.document,
+            run=run_id,
+        )
+
+    def _manifest(self, manifest: str, run_id: str) -> manifests.Manifest:
+        settings = self._settings
+        with _ours():
+            loaded = manifests.load_manifest(manifest_path(manifest))
+            return manifests.override(
+                loaded,
+                name=f"{loaded.name}-{run_id}",
+                namespace=settings.namespace,
+                duration_s=settings.fault_duration_s,
+                latency_ms=settings.latency_ms,
+                jitter_ms=settings.jitter_ms,
+                direction=settings.direction,
+                source_selector=_running(settings.gateway_namespace, settings.gateway_selector),
+                target_selector=_running(settings.namespace, settings.engine_selector),
+            )
+
+    def hit(self, plan: FaultPlan) -> Hit:
+        """The pods that fault would hit now."""
+        with _ours():
+            found = targets.resolve(self._cluster, _parsed(plan), pods_max=self._settings.targets_max)
+        return Hit(
+            sources=tuple(p.pod_key for p in found.source), peers=tuple(p.pod_key for p in found.target)
+        )
+
+    def inject(self, plan: FaultPlan) -> Injected:
+        """Create the fault and wait until it stands on every target."""
+        with _ours():
+            self._applied = faults.apply(self._cluster, _parsed(plan), run_id=plan.run)
+            stands = faults.await_injected(self._cluster, self._applied, INJECT_LIMIT_S)
+        return Injected(
+            created_s=self._applied.created_s,
+            expires_s=self._applied.expires_s,
+            pods=tuple(sorted({record.pod_key for record in stands.records})),
+        )
+
+    def present(self, plan: FaultPlan) -> bool:
+        """Whether the fault is still injected on every target."""
+        path = _parsed(plan).row.path(plan.namespace, plan.name)
+        try:
+            return self._cluster.get(path, FaultWire).injected
+        except cluster_errors.NotFoundError:
+            return False
+        except cluster_errors.ClusterError as error:
+            raise UnmeasuredError(str(error), next_step=_step_for(error)) from error
+
+    def heal(self, plan: FaultPlan) -> None:
+        """Remove every fault of the run: also one whose creation was never answered."""
+        with _ours():
+            if self._applied is not None:
+                faults.heal(self._cluster, self._applied, HEAL_LIMIT_S)
+            for left in residues.residue(self._cluster, plan.namespace, plan.run):
+                faults.heal(self._cluster, left.applied, HEAL_LIMIT_S)
+
+    # --- pods
+
+    def gateways(self) -> list[PodSeen]:
+        """The gateway's pods."""
+        return self._pods(self._settings.gateway_namespace, self._settings.gateway_selector)
+
+    def engines(self) -> list[PodSeen]:
+        """The engines' pods."""
+        return self._pods(self._settings.namespace, self._settings.engine_selector)
+
+    def _pods(self, namespace: str, selector: str) -> list[PodSeen]:
+        with _ours():
+            return [_seen(p) for p in list_pods(self._cluster, namespace, selector)]
+
+    # --- the lease and what is left
+
+    def hold_lease(self, run_id: str) -> None:
+        """Take the namespace and keep renewing from a thread."""
+        with _ours():
+            self._lease = leases.acquire(self._cluster, self._settings.namespace, run_id)
+        self._renewer = leases.LeaseRenewer(self._cluster, self._lease)
+        self._renewer.start()
+
+    def lease_lost(self) -> str:
+        """Why the lease is no longer ours; empty while it is."""
+        lost = self._renewer.lost if self._renewer is not None else None
+        return str(lost) if lost else ""
+
+    def release_lease(self) -> None:
+        """Give the namespace back."""
+        if self._renewer is None:
+            return
+        with _ours():
+            leases.release(self._cluster, self._renewer.stop())
+        self._renewer = None
+
+    def left_behind(self) -> list[LeftBehind]:
+        """Faults of ours in the namespace."""
+        now_s = SystemClock().wall_s()
+        with _ours():
+            found = residues.residue(self._cluster, self._settings.namespace)
+        return [
+            LeftBehind(f.applied.name, f.applied.namespace, f.run_id, expired=not f.live(now_s))
+            for f in found
+        ]
+
+    def sweep(self, fault: LeftBehind) -> None:
+        """Remove it and wait until it is gone."""
+        with _ours():
+            for left in residues.residue(self._cluster, fault.namespace, fault.run):
+                faults.heal(self._cluster, left.applied, HEAL_LIMIT_S)
+
+    # --- Prometheus
+
+    def interval_s(self) -> float:
+        """How often Prometheus scrapes what the claims are judged from."""
+        return self._scrapes.interval_s()
+
+    def series(self, metrics: Sequence[str], window: Window) -> list[Series]:
+        """The raw samples of those metrics in `window`."""
+        return self._scrapes.series(metrics, window)
+
+    def born_s(self, metric: str) -> list[float]:
+        """When the processes behind a counter created it."""
+        return self._scrapes.born_s(metric)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._cluster.close()
+
+
+def _running(namespace: str, selector: str) -> Selector:
+    return Selector(
+        namespaces=(namespace,), label_selectors=labels_of(selector), pod_phase_selectors=("Running",)
+    )
+
+
+def _parsed(plan: FaultPlan) -> manifests.Manifest:
+    return manifests.parse_manifest(msgspec.json.decode(plan.manifest), where=plan.name)

@@ -1,0 +1,105 @@
+"""Wrong, in four kinds, at every cut; and sequence gaps that nobody closed.
+
+The observer compares each gateway's index with what the engines hold at the same sequence. Its word counts
+only while it is whole (every gateway audited), fresh (a new cut all along) and busy (blocks came and went,
+some held twice).
+"""
+
+import math
+from collections.abc import Iterable
+
+from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.samples import HOLE_INTERVALS, Samples
+
+CUT_AGE_LIMIT_S = 2.0
+"""Without a new cut for this long (or four scrapes, if longer) the audit was blind."""
+
+KINDS = ("missing", "phantom", "misattributed", "mis-hashed")
+
+
+def divergence(samples: Samples, context: Context) -> Iterable[Part]:
+    yield from _wrong_blocks(samples)
+    yield from _wrong_cuts(samples)
+    yield from _audit_whole(samples, context)
+    yield from _audit_fresh(samples)
+    yield from _audit_exercised(samples, context)
+
+
+def _wrong_blocks(samples: Samples) -> Iterable[Part]:
+    for series in samples.all("resync_divergence_blocks"):
+        worst = max((v for _, v in samples.inside(series)), default=0.0)
+        if worst > 0:
+            kind, pod = series.labels.get("kind", "unknown"), series.labels.get("pod_key", "unknown")
+            found = Finding(f"{kind} blocks", pod, worst)
+            yield Part(Outcome.BREACHED, f"{found} at one cut", worst, found)
+
+
+def _wrong_cuts(samples: Samples) -> Iterable[Part]:
+    for series in samples.all("resync_divergent_cuts_total"):
+        cuts = samples.growth(series)[0]
+        if cuts > 0:
+            found = Finding("divergent cuts", series.labels.get("gateway", "unknown"), cuts)
+            # Ranked below any sample that names the blocks: those say more.
+            yield Part(
+                Outcome.BREACHED, f"{found}, gone again before a sample showed which blocks", 0.0, found
+            )
+
+
+def _audit_whole(samples: Samples, context: Context) -> Iterable[Part]:
+    selected = [v for s in samples.all("resync_gateways_selected") for _, v in samples.inside(s)]
+    audited = [v for s in samples.all("resync_gateways_audited") for _, v in samples.inside(s)]
+    if not selected or not audited:
+        yield Part(Outcome.UNMEASURED, "the observer did not say how many gateways it audits")
+    elif min(audited) < max([*selected, len(context.gateways)]) or min(selected) < 1:
+        yield Part(
+            Outcome.UNMEASURED,
+            f"{min(audited):g} of {max([*selected, len(context.gateways)]):g} gateways audited",
+        )
+    have = {(s.labels.get("pod_key"), s.labels.get("kind")) for s in samples.all("resync_divergence_blocks")}
+    lacking = [f"{pod} ({kind})" for pod in context.engines for kind in KINDS if (pod, kind) not in have]
+    if lacking:
+        yield Part(Outcome.UNMEASURED, f"no divergence sampled for {lacking[0]}")
+
+
+def _audit_fresh(samples: Samples) -> Iterable[Part]:
+    limit_s = max(CUT_AGE_LIMIT_S, HOLE_INTERVALS * samples.interval_s)
+    stamps = samples.all("resync_last_cut_timestamp_seconds")
+    if not stamps:
+        yield Part(Outcome.UNMEASURED, "the observer took no cut")
+    for series in stamps:
+        points = samples.inside(series)
+        old = max((t - cut for t, cut in points), default=math.inf)
+        if old > limit_s:
+            yield Part(Outcome.UNMEASURED, f"the audit was blind: no new cut for {old:.1f} s")
+
+
+def _audit_exercised(samples: Samples, context: Context) -> Iterable[Part]:
+    removed = samples.count("resync_blocks_removed_total").total
+    shared = samples.level("resync_shared_hashes") or 0.0
+    floors = (
+        ("blocks removed", removed, context.floor(context.settings.removed_floor, samples.window_s)),
+        ("hashes held by two engines", shared, context.settings.shared_floor if context.faulted else 0),
+        *(
+            (f"audited blocks of {p}", samples.count("resync_audited_blocks_total", pod_key=p).total, 1)
+            for p in context.engines
+        ),
+    )
+    for what, seen, floor in floors:
+        if seen < floor:
+            yield Part(Outcome.NOT_EXERCISED, f"{seen:g} {what}, {floor} needed")
+    yield Part(Outcome.HELD, f"every cut agreed; {removed:g} blocks removed, {shared:g} hashes shared", 0.0)
+
+
+def gaps(samples: Samples, context: Context) -> Iterable[Part]:
+    for pod in context.engines:
+        seen = samples.count("resync_gateway_gaps_total", pod_key=pod)
+        repaired = samples.count("resync_gateway_gaps_repaired_total", pod_key=pod)
+        if not seen.series or not repaired.series:
+            yield absent(pod, "gap counter")
+        elif seen.total > repaired.total:
+            found = Finding("unrepaired gaps", pod, seen.total - repaired.total)
+            yield Part(Outcome.BREACHED, f"{found} ({seen.total:g} seen)", found.count, found)
+        elif not seen.exact:
+            yield Part(Outcome.UNMEASURED, f"the gateway's gap counter of {pod} restarted")
+        else:
+            yield Part(Outcome.HELD, f"{pod}: {seen.total:g} gaps, all repaired", 0.0)

@@ -1,0 +1,146 @@
+"""Join the lab that runs, or start one for this run and end it afterwards.
+
+The lab is another program: it is started as `resync lab up --owner-pid`, joined through the file it writes
+when it is ready, and never imported. It ends with its owner however the owner ends; `stop` only makes that
+orderly. It gets a session of its own, so that a Ctrl-C in the terminal reaches the run, which heals, and not
+the lab under it.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from resync.kits.waits import WaitTimeoutError, wait_until
+from resync.run.errors import RefusedError
+
+STATE_DIR_ENV = "RESYNC_STATE_DIR"
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 10.0
+
+
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running lab says about itself (docs/interfaces.md, section 6)."""
+
+    pid: int
+    kubeconfig: str
+    prometheus_url: str
+    gateway_url: str = ""
+    namespace: str = "default"
+    started_s: float = 0.0
+
+
+def state_file() -> Path:
+    """Where a lab says that it runs: `$RESYNC_STATE_DIR`, else `~/.local/state/resync`."""
+    directory = os.environ.get(STATE_DIR_ENV)
+    return Path(directory or Path.home() / ".local" / "state" / "resync") / "lab.json"
+
+
+def running_lab() -> LabState | None:
+    """The lab that runs, None when there is none: no file, a torn one, or one whose process is gone."""
+    try:
+        state = msgspec.json.decode(state_file().read_bytes(), type=LabState)
+        os.kill(state.pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return state
+
+
+class Lab:
+    """A lab joined by one run; `started_here` when the run has to end it."""
+
+    def __init__(self, state: LabState, process: "subprocess.Popen[bytes] | None" = None) -> None:
+        """Of a running lab, with its process when it is ours."""
+        self.state = state
+        self._process = process
+
+    @property
+    def started_here(self) -> bool:
+        """Whether this run started it."""
+        return self._process is not None
+
+    def stop(self) -> None:
+        """End the lab if this run started it. Idempotent."""
+        if self._process is not None:
+            end(self._process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a child to end, and make it when it does not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=STOP_LIMIT_S)
+
+
+def join_or_start() -> Lab:
+    """The running lab, or a new one that ends with this process. Raises RefusedError when there is none."""
+    state = running_lab()
+    return Lab(state) if state is not None else _start()
+
+
+def _command() -> list[str]:
+    beside = Path(sys.executable).with_name("resync")
+    script = str(beside) if beside.exists() else shutil.which("resync")
+    if script is None:
+        raise RefusedError(
+            "the `resync` command is not installed in this environment, so no lab can be started",
+            next_step="install the project in this environment (pip install -e .)",
+        )
+    return [script, "lab", "up", "--owner-pid", str(os.getpid()), "--json"]
+
+
+def _start() -> Lab:
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            _command(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            return Lab(_ready(process, said), process)
+        except BaseException:
+            end(process)
+            raise
+
+
+def _ready(process: "subprocess.Popen[bytes]", said: IO[bytes]) -> LabState:
+    def look() -> LabState | None:
+        if process.poll() is not None:
+            raise RefusedError(
+                f"the lab ended while starting ({_code(process.returncode)}): {_last_line(said)}",
+                next_step="run `resync lab up` to see why",
+            )
+        return running_lab()
+
+    try:
+        found = wait_until(look, what="the lab to be ready", timeout_s=START_LIMIT_S)
+    except WaitTimeoutError as error:
+        raise RefusedError(
+            f"the lab was not ready within {START_LIMIT_S:g} s: {_last_line(said)}",
+            next_step="run `resync lab up` to see why",
+        ) from error
+    if found is None:
+        raise AssertionError("wait_until returned without a lab")
+    return found
+
+
+def _code(code: int) -> str:
+    return f"exit {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    lines = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"

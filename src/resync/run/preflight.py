@@ -1,0 +1,215 @@
+"""What must be true before a fault is injected; anything else makes the run void, with the next step.
+
+Metrics of the system under test are evidence only after they have been seen to move. Those that move in a
+healthy baseline have to do so here; those that may stay 0 (divergence, gaps) are trusted through the
+observer's positive control: one divergence it plants at its start, and that has to be seen in its own gauge
+as 0, then 1, then 0 again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from resync.kits.waits import WaitTimeoutError, wait_until
+from resync.run import evidence
+from resync.run.errors import RefusedError
+from resync.run.evidence import Series
+from resync.run.runs import Run
+from resync.run.samples import CONTROL_POD, Samples
+from resync.run.sampling import ask, keep, settle_s
+from resync.run.settings import Settings
+from resync.run.worlds import World
+
+CONTROL_LIMIT_S = 120.0
+"""The positive control happens within this time of the observer's start, or it did not happen."""
+
+BASELINE_LIMIT_S = 12.0
+"""A lab that has just started needs this long at most until a baseline can be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class MustMove:
+    """A metric that has to change in the baseline, for every engine where it is about engines."""
+
+    metric: str
+    per_engine: bool
+    whose: str
+
+
+MUST_MOVE: tuple[MustMove, ...] = (
+    MustMove("resync_published_sequence", per_engine=True, whose="the observer"),
+    MustMove("resync_applied_sequence", per_engine=True, whose="the observer"),
+    MustMove("resync_gateway_applied_sequence", per_engine=True, whose="the gateway"),
+    MustMove("resync_gateway_applied_timestamp_seconds", per_engine=True, whose="the gateway"),
+    MustMove("resync_gateway_engine_rtt_timestamp_seconds", per_engine=True, whose="the gateway"),
+    MustMove("resync_last_cut_timestamp_seconds", per_engine=False, whose="the observer"),
+    MustMove("resync_cuts_total", per_engine=False, whose="the observer"),
+    MustMove("resync_load_sent_total", per_engine=False, whose="the load"),
+)
+
+
+def check_options(options: Mapping[str, object], runtime: Mapping[str, str]) -> None:
+    """Raises RefusedError for an option of `chaos run` under which a run could not prove anything."""
+    dry = options.get("dry")
+    if dry:
+        raise RefusedError(
+            f"--dry {dry} executes nothing", next_step="run without --dry, or use `resync preview FILE`"
+        )
+    if options.get("no_validation"):
+        raise RefusedError(
+            "--no-validation leaves mistakes in the file unseen", next_step="run without --no-validation"
+        )
+    rollbacks = runtime.get("rollbacks", "default")
+    if rollbacks != "always":
+        raise RefusedError(
+            f"the rollback strategy is {rollbacks!r}, so a fault could be left in place",
+            next_step="keep runtime.rollbacks.strategy at always, and run without --rollback-strategy",
+        )
+    hypothesis = runtime.get("hypothesis", "default")
+    if hypothesis != "default":
+        raise RefusedError(
+            f"the hypothesis strategy is {hypothesis!r}, so the steady state is not checked before and after",
+            next_step="run without --hypothesis-strategy",
+        )
+
+
+def check(run: Run, manifest: str) -> None:
+    """Every condition up to the baseline. Raises RefusedError or UnmeasuredError with the next step."""
+    world, settings = run.must_world(), run.must_settings()
+    _opted_in(run, world, settings)
+    _expiry(run, settings)
+    _targets(run, world, manifest)
+    _prometheus(run, world, settings)
+    _steady_metrics(run, world, settings)
+    _positive_control(run, world)
+
+
+def _passed(run: Run, name: str, detail: str) -> None:
+    run.note(evidence.CheckPassed(at=run.now_s(), check=name, detail=detail))
+
+
+def _opted_in(run: Run, world: World, settings: Settings) -> None:
+    if not world.opted_in():
+        raise RefusedError(
+            f"the namespace {settings.namespace} has not agreed to faults",
+            next_step=f"kubectl annotate namespace {settings.namespace} chaos-mesh.org/inject=enabled",
+        )
+    _passed(run, "opted-in", settings.namespace)
+
+
+def _expiry(run: Run, settings: Settings) -> None:
+    if settings.fault_duration_s > settings.fault_duration_limit_s:
+        raise RefusedError(
+            f"the fault would last {settings.fault_duration_s:g} s, "
+            f"the limit is {settings.fault_duration_limit_s:g} s",
+            next_step="shorten RESYNC_FAULT_DURATION or raise RESYNC_FAULT_DURATION_LIMIT",
+        )
+    _passed(
+        run, "expiry", f"{settings.fault_duration_s:g} s of at most {settings.fault_duration_limit_s:g} s"
+    )
+
+
+def _targets(run: Run, world: World, manifest: str) -> None:
+    run.hit = world.hit(world.plan(manifest, run.id))
+    run.gateways, run.engines = world.gateways(), world.engines()
+    for what, pods, env in (
+        ("gateway", run.gateways, "RESYNC_GATEWAY_SELECTOR"),
+        ("engine", run.engines, "RESYNC_ENGINE_SELECTOR"),
+    ):
+        if not pods:
+            raise RefusedError(f"no {what} pod was found", next_step=f"correct {env}")
+        bad = [p for p in pods if p.phase != "Running" or not p.ready]
+        if bad:
+            raise RefusedError(
+                f"{bad[0].pod_key} is {bad[0].phase}{'' if bad[0].ready else ', not ready'} before the fault",
+                next_step=f"wait until every {what} is Running and Ready, then run again",
+            )
+    run.note(
+        evidence.TargetsFrozen(
+            at=run.now_s(),
+            sources=list(run.hit.sources),
+            peers=list(run.hit.peers),
+            gateways=[p.pod_key for p in run.gateways],
+            engines=[p.pod_key for p in run.engines],
+        )
+    )
+    run.note(evidence.PodsListed(at=run.now_s(), phase="baseline", pods=list(run.engines)))
+
+
+def _prometheus(run: Run, world: World, settings: Settings) -> None:
+    interval_s = world.interval_s()
+    if interval_s > settings.scrape_interval_limit_s:
+        raise RefusedError(
+            f"Prometheus scrapes every {interval_s:g} s, "
+            f"the claims need {settings.scrape_interval_limit_s:g} s or less",
+            next_step="scrape faster, or raise RESYNC_SCRAPE_INTERVAL_LIMIT and RESYNC_FAULT_DURATION",
+        )
+    _passed(run, "prometheus", f"scrapes every {interval_s:g} s")
+
+
+def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
+    """Take the baseline from what is already stored: a warm lab has it, a cold one is waited for."""
+    engines = [p.pod_key for p in run.engines]
+    wanting = [""]
+
+    def look() -> evidence.SamplesTaken | None:
+        end_s = run.now_s() - settle_s(world.interval_s())
+        taken = ask(run, "baseline", (end_s - settings.baseline_s, end_s))
+        wanting[:] = list(unmoved(Samples(taken), engines))
+        return None if wanting else taken
+
+    limit_s = max(BASELINE_LIMIT_S, 2 * settings.baseline_s)
+    try:
+        taken = wait_until(look, what="every metric to move", timeout_s=limit_s, every_s=world.interval_s())
+    except WaitTimeoutError as error:
+        raise RefusedError(
+            f"{wanting[0]} (waited {limit_s:g} s)",
+            next_step="see that engines, gateway, observer and load run and are scraped, then run again",
+        ) from error
+    if taken is None:
+        raise AssertionError("wait_until returned without a baseline")
+    keep(run, taken)
+    _passed(
+        run, "metrics-move", f"{len(MUST_MOVE)} metrics moved in {settings.baseline_s:g} s before the fault"
+    )
+
+
+def unmoved(samples: Samples, engines: Sequence[str]) -> Iterator[str]:
+    """A sentence for every metric that did not change in the window although it must in a healthy system."""
+    for must in MUST_MOVE:
+        found = samples.all(must.metric)
+        wanted = engines if must.per_engine else [""]
+        for pod in wanted:
+            mine = [s for s in found if not pod or s.labels.get("pod_key") == pod]
+            if not any(len({v for _, v in samples.inside(s)}) > 1 for s in mine):
+                of = f" of {pod}" if pod else ""
+                yield f"{must.metric}{of} ({must.whose}) {'does not move' if mine else 'is not there'}"
+
+
+def _positive_control(run: Run, world: World) -> None:
+    """The gauge that is trusted to say 0 must have been seen to say 1."""
+    born = world.born_s("resync_cuts")
+    if not born:
+        raise RefusedError(
+            "the observer does not say when it started, so its positive control cannot be found",
+            next_step="see that the observer runs and exports resync_cuts_created",
+        )
+    since_s = min(born)
+    window = (since_s - CONTROL_LIMIT_S, min(run.now_s(), since_s + CONTROL_LIMIT_S))
+    planted = [
+        s
+        for s in world.series(("resync_divergence_blocks",), window)
+        if s.labels.get("pod_key") == CONTROL_POD
+    ]
+    if not any(seen_0_1_0(s) for s in planted):
+        raise RefusedError(
+            "the observer's planted divergence was not seen as 0, 1, 0: its zero cannot be trusted",
+            next_step="restart the observer (resync lab down, then up) and look at its log",
+        )
+    _passed(run, "positive-control", "one planted divergence was seen as 0, 1, 0")
+
+
+def seen_0_1_0(series: Series) -> bool:
+    """Whether a gauge was 0, then above 0, then 0 again."""
+    states = [v > 0 for _, v in series.points]
+    changes = [state for i, state in enumerate(states) if i == 0 or state != states[i - 1]]
+    return any(changes[i : i + 3] == [False, True, False] for i in range(len(changes) - 2))

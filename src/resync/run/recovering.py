@@ -1,0 +1,55 @@
+"""After the fault: wait until every engine's index is right and complete again, hold, and audit.
+
+The wait is for the claim itself, on the samples the verdict will use: applied equals published, divergence 0,
+and it stays so. Not within the limit is an answer too (the system never converged), so the wait does not
+raise for it.
+"""
+
+import contextlib
+
+from resync.kits.waits import WaitTimeoutError, wait_until
+from resync.run.convergences import convergence
+from resync.run.errors import UnmeasuredError
+from resync.run.runs import Run
+from resync.run.sampling import look, settle_s, take
+
+HOLD_S = 1.0
+"""How long it has to stay converged before the wait ends."""
+
+MARGIN_S = 1.0
+QUESTIONS = ("resync_published_sequence", "resync_applied_sequence", "resync_divergence_blocks")
+
+
+def settle(run: Run) -> None:
+    """Wait for convergence and take the samples of the recovery, which reach back to the injection."""
+    if run.healed_s is None or run.injected is None:
+        raise UnmeasuredError("the fault was not healed, so nothing can recover", next_step="heal it first")
+    since_s = run.healed_s
+    limit_s = run.must_settings().convergence_limit_s + HOLD_S + MARGIN_S
+
+    def converged() -> bool:
+        now_s = run.now_s()
+        samples = look(run, QUESTIONS, (since_s, now_s))
+        seen = [convergence(samples, p.pod_key, since_s) for p in run.engines]
+        times = [c.latest_s for c in seen if c is not None and c.latest_s is not None]
+        return len(times) == len(run.engines) and now_s - since_s - max(times) >= HOLD_S
+
+    # Not in time is an answer: the claim gives it, with names and numbers.
+    with contextlib.suppress(WaitTimeoutError):
+        wait_until(converged, what="every engine to converge", timeout_s=limit_s, every_s=0.25)
+    take(run, "recovery", (run.injected.created_s, run.now_s()))
+
+
+def after(run: Run) -> None:
+    """Take the samples of the steady state after the fault.
+
+    As long as the baseline, at least two settle times.
+    """
+    if run.healed_s is None:
+        raise UnmeasuredError(
+            "the fault was not healed, so there is no steady state after it", next_step="heal it"
+        )
+    start_s = run.path_back_s or run.healed_s
+    interval_s = run.must_world().interval_s()
+    length_s = max(2 * settle_s(interval_s), run.must_settings().baseline_s / 2)
+    take(run, "after", (start_s, max(start_s + length_s, run.now_s())))

@@ -1,0 +1,49 @@
+"""Does the router use what the index knows? Hits that truth allows, and hits that were routed."""
+
+import math
+from collections.abc import Iterable
+
+from resync.run.judgements import Context, Finding, Outcome, Part
+from resync.run.samples import HOLE_INTERVALS, Samples
+
+LOAD_AGE_LIMIT_S = 2.0
+"""A load that sent nothing for this long (or four scrapes, if longer) has stopped."""
+
+
+def routed(samples: Samples, context: Context) -> Iterable[Part]:
+    allowed = samples.count("resync_load_allowed_hits_total")
+    routed = samples.count("resync_load_routed_hits_total")
+    floor = context.floor(context.settings.routed_floor, samples.window_s)
+    if not allowed.series or not routed.series:
+        yield Part(Outcome.UNMEASURED, "the load did not report its audited requests")
+        return
+    yield from _load_alive(samples)
+    if allowed.total < floor:
+        yield Part(Outcome.NOT_EXERCISED, f"{allowed.total:g} hits allowed by truth, {floor} needed")
+        return
+    share = routed.total / allowed.total
+    seen = f"{routed.total:g} of {allowed.total:g} hits that truth allows were routed"
+    if share < context.settings.routed_share_min:
+        found = Finding(
+            "allowed hits not routed",
+            ", ".join(context.gateways) or "the gateway",
+            allowed.total - routed.total,
+        )
+        yield Part(Outcome.BREACHED, seen, share, found)
+    elif routed.total < floor:
+        yield Part(Outcome.NOT_EXERCISED, f"{routed.total:g} hits routed, {floor} needed", share)
+    else:
+        yield Part(Outcome.HELD, seen, share)
+
+
+def _load_alive(samples: Samples) -> Iterable[Part]:
+    limit_s = max(LOAD_AGE_LIMIT_S, HOLE_INTERVALS * samples.interval_s)
+    for series in samples.all("resync_load_last_sent_timestamp_seconds"):
+        quiet = [(t - sent, sent) for t, sent in samples.inside(series)]
+        longest, sent = max(quiet, default=(math.inf, 0.0))
+        if longest > limit_s:
+            after_s = max(0.0, sent - samples.window[0])
+            yield Part(
+                Outcome.UNMEASURED,
+                f"the load stopped {after_s:.1f} s into the window: nothing was asked for {longest:.1f} s",
+            )

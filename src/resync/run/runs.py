@@ -1,0 +1,213 @@
+"""The run in progress: its id, its evidence, its world, and how far it has come.
+
+There is one per process, since Chaos Toolkit runs one experiment per process and calls our hooks and
+activities by module path: they meet here. `current(run_id)` is how an activity finds it, and refuses to do
+anything without one.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from resync.kits.clocks import Clock, SystemClock
+from resync.run import evidence
+from resync.run.claims import BY_NAME
+from resync.run.errors import EvidenceError, NotArmedError, RunError, UnmeasuredError
+from resync.run.evidence import EvidenceFile, Phase, PodSeen, Record
+from resync.run.exits import EXIT
+from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.samples import Samples
+from resync.run.settings import Settings, Target
+from resync.run.signals import Signals
+from resync.run.stalls import StallWatch
+from resync.run.worlds import FaultPlan, Hit, Injected, World
+
+NOT_ARMED = (
+    "no run is armed: the control resync.run.control is missing from this experiment, or failed. "
+    "Nothing was touched"
+)
+
+
+class Run:
+    """One run. Hooks and activities move it on; every step of it is in the evidence first."""
+
+    def __init__(self, file: EvidenceFile, run_id: str, *, clock: Clock | None = None) -> None:
+        """Of a fresh evidence file."""
+        self.file = file
+        self.id = run_id
+        self.clock = clock or SystemClock()
+        self.signals = Signals(self._signal_noted)
+        self.stalls = StallWatch(self._stall_noted)
+        self.target: Target | None = None
+        self.settings: Settings | None = None
+        self.world: World | None = None
+        self.hit: Hit | None = None
+        self.engines: Sequence[PodSeen] = ()
+        self.gateways: Sequence[PodSeen] = ()
+        self.plan: FaultPlan | None = None
+        self.injected: Injected | None = None
+        self.proven_from_s: float | None = None
+        self.observed: tuple[float, float] | None = None
+        self.healed_s: float | None = None
+        self.path_back_s: float | None = None
+        self.samples: dict[Phase, Samples] = {}
+        self.leased = False
+        self.begun = False
+
+    # --- evidence
+
+    def now_s(self) -> float:
+        """Wall time."""
+        return self.clock.wall_s()
+
+    def note(self, record: Record) -> None:
+        """Put a record into the evidence. Raises EvidenceError."""
+        self.file.append(record)
+
+    def void(self, source: str, reason: str, next_step: str) -> None:
+        """Note why this run proves nothing."""
+        self.note(evidence.VoidFound(at=self.now_s(), source=source, reason=reason, next_step=next_step))
+
+    def void_for(self, source: str, error: RunError) -> None:
+        """Note an error of ours as the reason."""
+        self.void(source, str(error), error.next_step)
+
+    def _signal_noted(self, name: str, count: int) -> None:
+        # In a signal handler nothing may raise: a full disk must not turn a Ctrl-C into a traceback.
+        try:
+            self.note(evidence.SignalReceived(at=self.now_s(), signal=name, count=count))
+        except EvidenceError:
+            return
+
+    def _stall_noted(self, window: tuple[float, float]) -> None:
+        try:
+            self.note(evidence.Stalled(at=self.now_s(), window=window))
+        except (EvidenceError, ValueError):
+            return
+
+    # --- what must be there by now
+
+    def must_settings(self) -> Settings:
+        """The settings. Raises NotArmedError before the run has begun."""
+        if self.settings is None:
+            raise NotArmedError(
+                "the run has not begun: its preflight did not pass", next_step="see the evidence"
+            )
+        return self.settings
+
+    def must_world(self) -> World:
+        """The world. Raises NotArmedError before the run has begun."""
+        if self.world is None:
+            raise NotArmedError(
+                "the run has not begun: its preflight did not pass", next_step="see the evidence"
+            )
+        return self.world
+
+    def targeted(self) -> tuple[str, ...]:
+        """The engines whose path to the gateway the fault is on."""
+        return () if self.hit is None else self.hit.peers
+
+    # --- judging
+
+    def context(self, phase: Phase) -> Context:
+        """What a claim has to know in that phase."""
+        return Context(
+            self.must_settings(),
+            [p.pod_key for p in self.engines],
+            [p.pod_key for p in self.gateways],
+            phase,
+            self.healed_s,
+        )
+
+    def judged(self, claim: str, phase: Phase) -> Judgement:
+        """The claim, judged on the samples of that phase, noted. Raises UnmeasuredError without samples."""
+        samples = self.samples.get(phase)
+        if samples is None:
+            raise UnmeasuredError(
+                f"{claim}: no samples of phase {phase!r} were taken", next_step="see the evidence"
+            )
+        judged = BY_NAME[claim].judged(samples, self.context(phase))
+        self.note_judged(judged)
+        return judged
+
+    def note_judged(self, judged: Judgement) -> None:
+        """Put a judgement into the evidence."""
+        self.note(
+            evidence.ClaimJudged(
+                at=self.now_s(),
+                phase=judged.phase,
+                claim=judged.claim,
+                outcome=str(judged.outcome),
+                value=judged.value,
+                limit=judged.limit,
+                unit=judged.unit,
+                detail=judged.detail,
+            )
+        )
+
+
+def measured_value(judged: Judgement) -> float:
+    """The value of a judgement that was reached. Raises UnmeasuredError for one that was not."""
+    if judged.outcome in {Outcome.UNMEASURED, Outcome.NOT_EXERCISED} or judged.value is None:
+        raise UnmeasuredError(
+            f"{judged.claim}: {judged.detail}",
+            next_step="see that observer, load and Prometheus run, then run again",
+        )
+    return judged.value
+
+
+_current: list[Run] = []
+
+
+def new_id() -> str:
+    """A run id: when, and a little chance; fit for a label and a file name."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def start(*, experiment: str, source: str, pid: int) -> Run:
+    """Arm this process with a new run. Raises EvidenceError when its file cannot be written."""
+    run_id = new_id()
+    run = Run(EvidenceFile(evidence.runs_dir().absolute() / run_id / evidence.FILE_NAME), run_id)
+    run.note(
+        evidence.RunStarted(
+            at=run.now_s(),
+            run=run_id,
+            experiment=experiment,
+            source=source,
+            pid=pid,
+            versions={name: version(name) for name in ("resync", "chaostoolkit", "chaostoolkit-lib")},
+        )
+    )
+    _current[:] = [run]
+    return run
+
+
+def armed() -> Run | None:
+    """The run of this process, None when no control has armed one."""
+    return _current[0] if _current else None
+
+
+def current(run_id: str) -> Run:
+    """The run an activity belongs to, begun and with that id.
+
+    Raises NotArmedError otherwise, and sees to it that the process cannot exit 0: an activity of ours in an
+    experiment without our control is a run without a verdict.
+    """
+    run = armed()
+    if run is None:
+        EXIT.arm()
+        raise NotArmedError(NOT_ARMED, next_step="declare the control resync.run.control in the experiment")
+    if run_id != run.id:
+        raise NotArmedError(
+            f"this activity was given run id {run_id!r}, the run is {run.id}", next_step="pass ${run_id}"
+        )
+    if not run.begun:
+        raise NotArmedError("the run has not begun: its preflight did not pass", next_step="see the evidence")
+    return run
+
+
+def evidence_path(run: Run) -> Path:
+    """Where the evidence of the run is, as an absolute path."""
+    return run.file.path

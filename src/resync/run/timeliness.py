@@ -1,0 +1,124 @@
+"""Late, and how late: the age of events at application, and how far the gateway is behind.
+
+Under a delay both are expected and bounded; late is not wrong.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from resync.run.evidence import Series
+from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.samples import Samples
+
+P99 = 0.99
+
+
+def event_age_limit_ms(context: Context) -> float:
+    """Delay and jitter may pass through to an event's age under the fault.
+
+    The slack is what everything else may cost.
+    """
+    settings = context.settings
+    allowed = settings.latency_ms + settings.jitter_ms if context.faulted else 0.0
+    return allowed + settings.event_age_slack_ms
+
+
+def event_age(samples: Samples, context: Context) -> Iterable[Part]:
+    buckets = samples.all("resync_gateway_event_age_seconds_bucket")
+    for pod in context.engines:
+        mine = [b for b in buckets if b.labels.get("pod_key") == pod]
+        yield (
+            _age_of(pod, _cumulative(samples, mine), event_age_limit_ms(context))
+            if mine
+            else absent(pod, "event age")
+        )
+
+
+def _cumulative(samples: Samples, buckets: Sequence[Series]) -> dict[float, float]:
+    """Events by upper bound (seconds), summed over gateways, in what the runner was awake for."""
+    counts: dict[float, float] = {}
+    for series in buckets:
+        bound = float(series.labels["le"])
+        counts[bound] = counts.get(bound, 0.0) + samples.awake_growth(series)
+    return dict(sorted(counts.items()))
+
+
+def _age_of(pod: str, counts: Mapping[float, float], limit_ms: float) -> Part:
+    total = counts.get(math.inf, 0.0)
+    if total <= 0:
+        return Part(Outcome.NOT_EXERCISED, f"no event of {pod} was applied")
+    limit_s = limit_ms / 1000
+    sure = max((n for bound, n in counts.items() if bound <= limit_s + 1e-9), default=0.0)
+    perhaps = next(n for bound, n in counts.items() if bound >= limit_s - 1e-9)
+    p99_s = next(bound for bound, n in counts.items() if n >= P99 * total)
+    p99_ms = (p99_s if math.isfinite(p99_s) else max(b for b in counts if math.isfinite(b))) * 1000
+    seen = f"{pod}: p99 of {total:g} events at most {p99_ms:g} ms" + (
+        "" if math.isfinite(p99_s) else " and more"
+    )
+    if sure >= P99 * total:
+        return Part(Outcome.HELD, seen, p99_ms)
+    if perhaps < P99 * total:
+        return Part(
+            Outcome.BREACHED, seen, p99_ms, Finding("events later than the limit", pod, total - perhaps)
+        )
+    return Part(Outcome.UNMEASURED, f"{seen}: the limit lies inside a bucket", p99_ms)
+
+
+def staleness(samples: Samples, context: Context) -> Iterable[Part]:
+    settings = context.settings
+    for pod in context.engines:
+        seconds, blocks = (
+            samples.all("resync_staleness_seconds", pod_key=pod),
+            samples.all("resync_staleness_blocks", pod_key=pod),
+        )
+        if not seconds or not blocks:
+            yield absent(pod, "staleness")
+            continue
+        late = _worst_awake(samples, seconds)
+        many = _worst_awake(samples, blocks)
+        yield _bounded(pod, "seconds stale", late, settings.staleness_limit_s)
+        if many is not None and many > settings.staleness_limit_blocks:
+            found = Finding("blocks stale", pod, many)
+            yield Part(
+                Outcome.BREACHED, f"{found}, at most {settings.staleness_limit_blocks} allowed", late, found
+            )
+        yield from _follows(samples, pod, settings.staleness_limit_s)
+
+
+def _worst_awake(samples: Samples, series: Sequence[Series]) -> float | None:
+    return max(
+        (v for s in series for t, v in samples.inside(s) if not samples.timed_by_instrument(t)), default=None
+    )
+
+
+def _bounded(pod: str, what: str, worst: float | None, limit: float) -> Part:
+    if worst is None:
+        return absent(pod, what)
+    if worst > limit:
+        found = Finding(what, pod, round(worst, 3))
+        return Part(Outcome.BREACHED, f"{found}, at most {limit:g} allowed", worst, found)
+    return Part(Outcome.HELD, f"{pod}: at most {worst:.3f} {what}", worst)
+
+
+def _follows(samples: Samples, pod: str, limit_s: float) -> Iterable[Part]:
+    """Does the gateway's own applied sequence follow the published one? A frozen one still answers."""
+    published = samples.all("resync_published_sequence", pod_key=pod)
+    applied = samples.all("resync_gateway_applied_sequence", pod_key=pod)
+    if not published or not applied:
+        yield absent(pod, "sequence")
+        return
+    end_s = (
+        min(s.points[-1][0] for s in applied if s.points)
+        if all(s.points for s in applied)
+        else samples.window[1]
+    )
+    due = [v for s in published for t, v in s.points if t <= end_s - limit_s]
+    reached = min((s.points[-1][1] for s in applied if s.points), default=-1.0)
+    if due and reached < due[-1]:
+        found = Finding("batches published and not applied", pod, due[-1] - reached)
+        yield Part(
+            Outcome.BREACHED,
+            f"{found} after {limit_s:g} s: the sequence stands at {reached:g}",
+            limit_s,
+            found,
+        )
