@@ -17,7 +17,7 @@ from resync.lab.addresses import Block
 from resync.lab.errors import LabError, LabStartError
 from resync.lab.kube import Kube
 from resync.lab.link import Link
-from resync.lab.manifests import GATEWAY, NAMESPACE, LabOptions, PodPlan
+from resync.lab.manifests import GATEWAY, LabOptions, PodPlan
 from resync.lab.mesh import run_mesh
 from resync.lab.node import NodeDaemon, run_node
 from resync.lab.prometheus import PrometheusServer
@@ -51,6 +51,7 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
             Link(seed=options.seed, deaf=options.deaf_link) as link,
             asyncio.TaskGroup() as tasks,
         ):
+            await installing.install_kinds(kube)
             await installing.open_namespace(kube)
             lasting = [
                 tasks.create_task(_must_live(process, workspace), name="the API process"),

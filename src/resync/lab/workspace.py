@@ -31,11 +31,6 @@ class Workspace:
         return self.root / "kubeconfig"
 
     @property
-    def token(self) -> Path:
-        """What a client of that API must show."""
-        return self.root / "token"
-
-    @property
     def logs(self) -> Path:
         """What processes of the lab say, one file each."""
         return self.root / "logs"
