@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Final
 
-import msgspec
-
 from resync.lab.link import Destination, LinkError, LinkPort, Rule, UnknownPodError
 from resync.lab.node.errors import DaemonError, NoSuchPodError
 from resync.lab.node.vocabulary import Chain, IPSet, Tc
@@ -57,7 +55,7 @@ def _rule(tc: Tc, sets: Mapping[str, IPSet]) -> Rule:
     if tc.device not in DEVICES:
         raise DaemonError(f"a pod of the lab has no network device {tc.device!r}; leave it out or say eth0")
     towards = _members(tc.ipset, sets) if tc.ipset else None
-    return Rule("netem", msgspec.to_builtins(tc.netem), towards)
+    return Rule("netem", tc.netem.asked(), towards)
 
 
 def _members(name: str, sets: Mapping[str, IPSet]) -> tuple[Destination, ...]:

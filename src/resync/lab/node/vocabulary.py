@@ -52,6 +52,10 @@ class Netem(msgspec.Struct, frozen=True, omit_defaults=True):
     corrupt: float = 0.0
     corrupt_corr: float = 0.0
 
+    def asked(self) -> dict[str, str | float]:
+        """The parameters that ask for something: what the protocol would send."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value}
+
 
 class Tc(msgspec.Struct, frozen=True, omit_defaults=True):
     """One traffic-control rule on the pod's egress; no `ipset` means all of it."""
