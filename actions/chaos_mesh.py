@@ -29,4 +29,4 @@ def heal(run_id: str) -> float:
     0 when there is nothing to heal, so it serves as a rollback too. Raises RunError when the fault cannot be
     removed; it then expires by itself.
     """
-    return step(run_id, "heal", faulting.conclude)
+    return step(run_id, "heal", faulting.conclude, begun=False)

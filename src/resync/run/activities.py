@@ -17,9 +17,9 @@ from resync.run.judgements import Judgement
 from resync.run.runs import Run, measured_value
 
 
-def step(run_id: str, name: str, work: Callable[[Run], float]) -> float:
+def step(run_id: str, name: str, work: Callable[[Run], float], *, begun: bool = True) -> float:
     """Do one step of the run. Raises RunError, noted in the evidence first when there is a run."""
-    run = runs.current(run_id)
+    run = runs.current(run_id, begun=begun)
     try:
         value = work(run)
     except RunError as error:

@@ -23,7 +23,7 @@ from resync.run import evidence, faulting, preflight, runs, settings
 from resync.run.errors import RefusedError, RunError
 from resync.run.evidence import Healer, ProbeSeen
 from resync.run.exits import EXIT, VOID_CODE
-from resync.run.joining import Lab, join_or_start
+from resync.run.joining import Lab, LabState, join_or_start
 from resync.run.runs import Run
 from resync.run.settings import Target
 from resync.run.verdict import Ruling, Verdict, rule
@@ -149,11 +149,11 @@ def begin(
         )
     )
     _take_namespace(run, run.world)
-    preflight.check(run, _manifest_of(experiment))
+    preflight.check(run, manifest_of(experiment))
     run.begun = True
 
 
-def _manifest_of(experiment: Json) -> str:
+def manifest_of(experiment: Json) -> str:
     """The manifest that the method will inject; targets are frozen by it before anything is touched."""
     for activity in experiment.get("method", []):
         found = activity.get("provider", {}).get("arguments", {}).get("manifest")
@@ -178,12 +178,16 @@ def _join(run: Run) -> Mapping[str, str]:
     if run.target is not Target.LAB:
         return {}
     _course.lab = join_lab()
-    state = _course.lab.state
+    return known_of(_course.lab.state)
+
+
+def known_of(lab: LabState) -> Mapping[str, str]:
+    """What only the lab can say, by configuration key."""
     return {
-        "kubeconfig": state.kubeconfig,
-        "prometheus_url": state.prometheus_url,
-        "namespace": state.namespace,
-        "gateway_namespace": state.namespace,
+        "kubeconfig": lab.kubeconfig,
+        "prometheus_url": lab.prometheus_url,
+        "namespace": lab.namespace,
+        "gateway_namespace": lab.namespace,
     }
 
 

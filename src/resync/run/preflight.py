@@ -22,6 +22,9 @@ from resync.run.worlds import World
 CONTROL_LIMIT_S = 120.0
 """The positive control happens within this time of the observer's start, or it did not happen."""
 
+CONTROL_WAIT_S = 20.0
+"""An observer this young may still be at it."""
+
 BASELINE_LIMIT_S = 12.0
 """A lab that has just started needs this long at most until a baseline can be had."""
 
@@ -193,19 +196,29 @@ def _positive_control(run: Run, world: World) -> None:
             "the observer does not say when it started, so its positive control cannot be found",
             next_step="see that the observer runs and exports resync_cuts_created",
         )
-    since_s = min(born)
-    window = (since_s - CONTROL_LIMIT_S, min(run.now_s(), since_s + CONTROL_LIMIT_S))
-    planted = [
-        s
-        for s in world.series(("resync_divergence_blocks",), window)
-        if s.labels.get("pod_key") == CONTROL_POD
-    ]
-    if not any(seen_0_1_0(s) for s in planted):
+    limit_s = max(0.0, min(CONTROL_WAIT_S, max(born) + CONTROL_WAIT_S - run.now_s()))
+    try:
+        wait_until(
+            lambda: _control_seen(run, world, max(born)),
+            what="the positive control",
+            timeout_s=limit_s,
+            every_s=world.interval_s(),
+        )
+    except WaitTimeoutError as error:
         raise RefusedError(
             "the observer's planted divergence was not seen as 0, 1, 0: its zero cannot be trusted",
             next_step="restart the observer (resync lab down, then up) and look at its log",
-        )
+        ) from error
     _passed(run, "positive-control", "one planted divergence was seen as 0, 1, 0")
+
+
+def _control_seen(run: Run, world: World, born_s: float) -> bool:
+    """Whether every gateway's control went through its three states since the observer started."""
+    window = (born_s - CONTROL_LIMIT_S, min(run.now_s(), born_s + CONTROL_LIMIT_S))
+    found = world.series(("resync_divergence_blocks",), window)
+    planted = [s for s in found if s.labels.get("pod_key") == CONTROL_POD]
+    proven = {s.labels.get("gateway") for s in planted if seen_0_1_0(s)}
+    return bool(planted) and proven >= {s.labels.get("gateway") for s in planted}
 
 
 def seen_0_1_0(series: Series) -> bool:
