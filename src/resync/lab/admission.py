@@ -57,7 +57,7 @@ def _part(obj: Mapping[str, Any], word: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-# Defaults --------------------------------------------------------------------------------------------------------
+# Defaults ------------------------------------------------------------------------------------------
 
 
 def _fill_network(spec: JsonObject, namespace: str) -> JsonObject:
@@ -93,7 +93,7 @@ def _fill_block(word: str, block: JsonObject) -> JsonObject:
     return filled
 
 
-# Refusals --------------------------------------------------------------------------------------------------------
+# Refusals ------------------------------------------------------------------------------------------
 
 
 def _network_rules(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -103,7 +103,8 @@ def _network_rules(spec: Mapping[str, Any]) -> Iterator[str]:
         yield from _mode_rules("Spec.Target", spec["target"])
     duration = spec.get("duration")
     if duration and not is_duration(str(duration)):
-        yield f'Spec.Duration: Invalid value: "{duration}": parse duration field error:time: invalid duration "{duration}"'
+        text = f'parse duration field error:time: invalid duration "{duration}"'
+        yield f'Spec.Duration: Invalid value: "{duration}": {text}'
     yield from _delay_rules(_part(spec, "delay"))
     for word in _PERCENTAGES:
         yield from _percentage_rules(word, _part(spec, word))

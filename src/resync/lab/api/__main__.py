@@ -85,7 +85,7 @@ async def serve(options: Options) -> None:
 
 
 def _token(options: Options) -> str:
-    """The token of the file, made when absent; without a file one that only the kubeconfig knows; else none."""
+    """The token of the file, made when absent; without a file one that the kubeconfig alone knows."""
     path = options.token_file
     if path is None:
         return make_token() if options.kubeconfig else ""

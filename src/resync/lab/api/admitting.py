@@ -1,7 +1,7 @@
 """From what a client sent to what may be stored: prune, default, mutate, check.
 
-The order is the real server's: decode (drop or refuse unknown fields), default, mutating admission, schema (422),
-validating admission (403).
+The order is the real server's: decode (drop or refuse unknown fields), default, mutating admission, schema
+(422), validating admission (403).
 """
 
 import re
@@ -11,12 +11,29 @@ from typing import Any
 
 from resync.lab import admission
 from resync.lab.api import errors, schemas
+from resync.lab.api.builtins import CHECKS
 from resync.lab.api.errors import Cause
 from resync.lab.api.objects import JsonObject, metadata, name_of
 from resync.lab.api.resources import Resource
 
 METADATA_FIELDS = frozenset(
-    ["name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers", "managedFields"]
+    [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ]
 )
 NAME_LENGTH_MAX = 253
 ANNOTATIONS_SIZE_MAX = 256 * 1024
@@ -48,6 +65,8 @@ def admit(
         new = admission.mutate(resource.kind, new)
     schemas.drop_nulls(resource.schema, new)
     causes = [*_metadata_causes(new), *schemas.validate(resource.schema, new)]
+    if not causes and resource.stored_as in CHECKS:
+        causes = list(CHECKS[resource.stored_as](new))
     if causes:
         raise errors.invalid(resource.subject(name_of(new)), causes)
     if resource.group == CHAOS_MESH_GROUP:

@@ -28,7 +28,10 @@ def raw_answer(raw: bytes, code: int = 200) -> web.Response:
 
 @dataclass(slots=True)
 class Renderer:
-    """The form one client asked for, for one kind. `form` is Table, PartialObjectMetadata or empty for whole objects."""
+    """The form one client asked for, for one kind.
+
+    `form` is Table, PartialObjectMetadata or empty for whole objects.
+    """
 
     resource: Resource
     clock: Clock

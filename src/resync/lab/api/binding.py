@@ -1,4 +1,7 @@
-"""Subresources that are actions: POST to `binding` puts a pod on a node, POST to `eviction` deletes it politely."""
+"""Subresources that are actions.
+
+POST to `binding` puts a pod on a node, POST to `eviction` deletes it politely.
+"""
 
 from collections.abc import Callable
 
@@ -36,7 +39,10 @@ def bind(verbs: Verbs, target: Target, sent: JsonObject, options: WriteOptions) 
 
 
 def evict(verbs: Verbs, target: Target, sent: JsonObject, options: WriteOptions) -> JsonObject:
-    """Delete the pod; disruption budgets are not served here, so nothing objects. Raises ApiError 404, 409."""
+    """Delete the pod; disruption budgets are not served here, so nothing objects.
+
+    Raises ApiError 404, 409.
+    """
     asked = section(sent, "deleteOptions")
     grace_s = asked.get("gracePeriodSeconds")
     uid = str(section(asked, "preconditions").get("uid") or "")

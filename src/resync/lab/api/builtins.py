@@ -1,12 +1,15 @@
 """What the server itself adds to objects of built-in kinds when they are created.
 
-Values a client finds in every object of the kind on a real cluster (kubernetes/kubernetes, pkg/registry/*/strategy.go);
-plain constants are defaults in `kinds/*.yaml`, here is what depends on the object.
+Values a client finds in every object of the kind on a real cluster (kubernetes/kubernetes,
+pkg/registry/*/strategy.go); plain constants are defaults in `kinds/*.yaml`, here is what depends on the
+object.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from random import Random
 
+from resync.lab.api.errors import Cause
 from resync.lab.api.objects import JsonObject, metadata, name_of, section
 
 _SERVICE_NET = (10, 96)
@@ -49,6 +52,7 @@ def _service(obj: JsonObject, dice: Random) -> None:
 
 def _definition(obj: JsonObject, _: Random) -> None:
     spec = section(obj, "spec")
+    metadata(obj)["finalizers"] = ["customresourcecleanup.apiextensions.k8s.io"]
     versions = [version for version in spec.get("versions") or [] if isinstance(version, dict)]
     met = {"status": "True", "lastTransitionTime": metadata(obj)["creationTimestamp"]}
     obj["status"] = {
@@ -65,6 +69,37 @@ def _definition(obj: JsonObject, _: Random) -> None:
         "storedVersions": [version.get("name") for version in versions if version.get("storage")],
     }
 
+
+def _definition_causes(obj: JsonObject) -> Iterator[Cause]:
+    spec = section(obj, "spec")
+    expected = f"{section(spec, 'names').get('plural')}.{spec.get('group')}"
+    if name_of(obj) != expected:
+        text = f'Invalid value: "{name_of(obj)}": must be spec.names.plural+"."+spec.group'
+        yield Cause("FieldValueInvalid", "metadata.name", text)
+    if sum(bool(version.get("storage")) for version in spec["versions"]) != 1:
+        text = "Invalid value: must have exactly one version marked as storage version"
+        yield Cause("FieldValueInvalid", "spec.versions", text)
+    for pattern in _patterns(spec):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            text = f"Invalid value: {pattern!r}: must be a valid regular expression, but isn't: {error}"
+            yield Cause("FieldValueInvalid", "spec.versions.schema", text)
+
+
+def _patterns(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        found = node.get("pattern")
+        if isinstance(found, str):
+            yield found
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _patterns(part)
+
+
+CHECKS: dict[tuple[str, str], Callable[[JsonObject], Iterator[Cause]]] = {
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _definition_causes,
+}
+"""What the schema cannot say; asked once the schema is satisfied."""
 
 ON_CREATE: dict[tuple[str, str], Callable[[JsonObject, Random], None]] = {
     ("", "pods"): _pod,

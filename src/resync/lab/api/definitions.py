@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from resync.lab.api import collecting
 from resync.lab.api.admitting import WriteOptions
 from resync.lab.api.deletion import DeleteOptions
-from resync.lab.api.objects import JsonObject, clone, section
+from resync.lab.api.objects import JsonObject, clone, is_terminating, metadata, name_of
 from resync.lab.api.resources import Resource, from_definition
 from resync.lab.api.store import GroupPlural
 from resync.lab.api.targets import Target
@@ -50,7 +51,8 @@ def prepare(verbs: Verbs, definitions: list[JsonObject]) -> None:
     """Serve the built-in kinds, create the first namespaces and the definitions given. Raises ApiError."""
     verbs.catalogue.add(builtin_resources())
     verbs.on_put.append(lambda kind, body: _serve(verbs, kind, body))
-    verbs.on_removed.append(lambda kind, body: _withdraw(verbs, kind, body))
+    verbs.on_removed.append(lambda kind, _: _after_removal(verbs, kind))
+    collecting.prepare(verbs)
     for name in FIRST_NAMESPACES:
         _create(verbs, "", "namespaces", {"metadata": {"name": name}})
     for definition in definitions:
@@ -64,17 +66,39 @@ def _create(verbs: Verbs, group: str, plural: str, body: JsonObject) -> None:
 
 
 def _serve(verbs: Verbs, kind: GroupPlural, body: JsonObject) -> None:
-    if kind == DEFINITIONS:
-        spec = section(body, "spec")
-        verbs.catalogue.remove(str(spec["group"]), str(spec["names"]["plural"]))
-        verbs.catalogue.add(from_definition(body))
-
-
-def _withdraw(verbs: Verbs, kind: GroupPlural, body: JsonObject) -> None:
     if kind != DEFINITIONS:
         return
-    group, plural = str(body["spec"]["group"]), str(body["spec"]["names"]["plural"])
-    resource = next((found for found in verbs.catalogue if found.group_plural == (group, plural)), None)
+    defined = _defined(body)
+    if is_terminating(body):
+        _empty(verbs, defined)
+        _withdraw(verbs, body)
+        return
+    verbs.catalogue.remove(*defined)
+    verbs.catalogue.add(from_definition(body))
+
+
+def _defined(body: JsonObject) -> GroupPlural:
+    return str(body["spec"]["group"]), str(body["spec"]["names"]["plural"])
+
+
+def _empty(verbs: Verbs, defined: GroupPlural) -> None:
+    resource = next((found for found in verbs.catalogue if found.group_plural == defined), None)
     if resource is not None:
         verbs.delete_collection(Target(resource), lambda _: True, DeleteOptions())
-    verbs.catalogue.remove(group, plural)
+
+
+def _withdraw(verbs: Verbs, body: JsonObject) -> None:
+    """Finish the deletion of a definition once no object of its kind is left."""
+    key = ("", name_of(body))
+    if verbs.store.shelf(_defined(body)).items or key not in verbs.store.shelf(DEFINITIONS).items:
+        return
+    last = clone(body)
+    metadata(last)["finalizers"] = []
+    verbs.catalogue.remove(*_defined(body))
+    verbs.remove(DEFINITIONS, key, last)
+
+
+def _after_removal(verbs: Verbs, kind: GroupPlural) -> None:
+    for item in list(verbs.store.shelf(DEFINITIONS).items.values()):
+        if is_terminating(item.body) and _defined(item.body) == kind:
+            _withdraw(verbs, item.body)

@@ -1,8 +1,8 @@
 """When a deleted object really goes.
 
-At once, unless somebody still has something to do: a pod bound to a node is stopped by that node first (grace period), and
-an object with finalizers waits for their owners (Kubernetes documentation, "Finalizers", "Termination of Pods";
-kubernetes/apiserver, pkg/registry/rest/delete.go).
+At once, unless somebody still has something to do: a pod bound to a node is stopped by that node first (grace
+period), and an object with finalizers waits for their owners (Kubernetes documentation, "Finalizers",
+"Termination of Pods"; kubernetes/apiserver, pkg/registry/rest/delete.go).
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ def grace_of(obj: JsonObject, asked_s: int | None, *, is_pod: bool) -> int:
 
 
 def mark(obj: JsonObject, grace_s: int, now_s: float) -> bool:
-    """Write down that the object is going; returns whether anything changed. A shorter grace overrides a longer."""
+    """Write down that the object is going; returns whether anything changed.
+
+    A shorter grace overrides a longer.
+    """
     found = metadata(obj)
     first = not is_terminating(obj)
     if not first and grace_s >= int(found.get("deletionGracePeriodSeconds") or 0):

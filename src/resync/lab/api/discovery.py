@@ -10,7 +10,7 @@ from urllib.parse import quote
 from resync.lab.api.objects import JsonObject
 from resync.lab.api.resources import Catalogue, Resource
 
-VERSION = {
+VERSION: JsonObject = {
     "major": "1",
     "minor": "34",
     "gitVersion": "v1.34.0-resync",
@@ -21,6 +21,10 @@ VERSION = {
     "compiler": "none",
     "platform": "linux/amd64",
 }
+_FIXED: dict[str, JsonObject] = {
+    "": {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/openapi/v2", "/openapi/v3", "/version"]},
+    "version": VERSION,
+}
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _SUBRESOURCE_VERBS = {"status": ("get", "patch", "update"), "scale": ("get", "patch", "update")}
 
@@ -29,12 +33,15 @@ def answer(path: str, catalogue: Catalogue) -> JsonObject | None:
     """The document at a path that is about the API itself; None when there is none."""
     parts = [part for part in path.split("/") if part]
     match parts:
-        case []:
-            return {
-                "paths": ["/api", "/api/v1", "/apis", "/healthz", "/openapi/v2", "/openapi/v3", "/version"]
-            }
-        case ["version"]:
-            return dict(VERSION)
+        case ["openapi", *rest]:
+            return _openapi(rest, catalogue)
+        case ["apis" | "api", *_]:
+            return _about_groups(parts, catalogue)
+    return _FIXED.get("/".join(parts))
+
+
+def _about_groups(parts: list[str], catalogue: Catalogue) -> JsonObject | None:
+    match parts:
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
         case ["apis"]:
@@ -46,10 +53,7 @@ def answer(path: str, catalogue: Catalogue) -> JsonObject | None:
             return _resources("", "v1", catalogue)
         case ["apis", group, version] if version in catalogue.versions(group):
             return _resources(group, version, catalogue)
-        case ["openapi", *rest]:
-            return _openapi(rest, catalogue)
-        case _:
-            return None
+    return None
 
 
 def _group(group: str, catalogue: Catalogue) -> JsonObject:

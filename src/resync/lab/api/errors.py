@@ -1,7 +1,7 @@
 """What the API answers when it refuses, as the `Status` object that clients parse.
 
-Reasons and codes are those of the Kubernetes API conventions (kubernetes/community, api-conventions.md, "Response
-Status Kind"); messages follow the real server's wording, because people grep for it.
+Reasons and codes are those of the Kubernetes API conventions (kubernetes/community, api-conventions.md,
+"Response Status Kind"); messages follow the real server's wording, because people grep for it.
 """
 
 from collections.abc import Sequence

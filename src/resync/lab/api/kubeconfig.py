@@ -13,8 +13,8 @@ _OWNER_ONLY = 0o600
 def write_kubeconfig(path: Path, server: str, namespace: str, *, token: str = "") -> None:
     """Write `path` (mode 0600, whole or not at all) for the API at `server` (a URL). Raises OSError.
 
-    The token is there twice, as the user's bearer token and in the server's URL: kubectl does not send the first over
-    plain HTTP, and clients that join paths their own way drop the second. Either one is enough.
+    The token is there twice, as the user's bearer token and in the server's URL: kubectl does not send the
+    first over plain HTTP, and clients that join paths their own way drop the second. Either one is enough.
     """
     if token:
         server = f"{server.rstrip('/')}/{token}/"

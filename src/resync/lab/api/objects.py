@@ -1,9 +1,11 @@
 """Kubernetes objects as this server holds them: decoded JSON.
 
-The server stores objects of kinds it has never heard of, so here, and only here in the project, an object stays an open
-dictionary: the whole process is edge. What the server itself relies on is read through the functions of this module.
+The server stores objects of kinds it has never heard of, so here, and only here in the project, an object
+stays an open dictionary: the whole process is edge. What the server itself relies on is read through the
+functions of this module.
 
-A stored object is never changed in place. A write starts from a `clone`, and the store replaces the old object.
+A stored object is never changed in place. A write starts from a `clone`, and the store replaces the old
+object.
 """
 
 from collections.abc import Mapping

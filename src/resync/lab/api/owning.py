@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def watched(owner_pid: int | None, ending: asyncio.Event) -> Iterator[None]:
     """Set `ending` when the owner ends, however it ends. Raises ProcessLookupError when it does not run.
 
-    A process descriptor becomes readable at the end of the process (pidfd_open(2)): no poll, no reused number, and,
-    unlike a parent-death signal, not tied to the thread that started us.
+    A process descriptor becomes readable at the end of the process (pidfd_open(2)): no poll, no reused
+    number, and, unlike a parent-death signal, not tied to the thread that started us.
     """
     if owner_pid is None:
         yield

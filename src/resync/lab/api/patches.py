@@ -1,6 +1,7 @@
 """Patches: what is stored, plus what was sent, gives what should be stored.
 
-JSON merge patch (RFC 7386) and JSON patch (RFC 6902 with RFC 6901 pointers). All functions return a new object.
+JSON merge patch (RFC 7386) and JSON patch (RFC 6902 with RFC 6901 pointers). All functions return a new
+object.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,10 @@ def merge(target: object, patch: object) -> Any:
 
 
 def apply_operations(target: JsonObject, operations: object) -> JsonObject:
-    """RFC 6902, all or nothing. Raises ApiError 400 for a malformed patch, 422 when it does not fit the object."""
+    """RFC 6902, all or nothing.
+
+    Raises ApiError 400 for a malformed patch, 422 when it does not fit the object.
+    """
     if not isinstance(operations, list) or not all(isinstance(entry, dict) for entry in operations):
         raise errors.bad_request("error decoding patch: a JSON patch is a list of operations")
     if len(operations) > OPERATIONS_MAX:

@@ -1,4 +1,4 @@
-"""The API server as a process of its own, for whoever needs one: the supervisor, and every test against a real API."""
+"""The API server as a process of its own, for the supervisor and for every test against a real API."""
 
 import os
 import signal
@@ -30,7 +30,10 @@ class ApiProcess:
     _process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """End it and wait; harmless when it has ended. Raises subprocess.TimeoutExpired if even SIGKILL does not help."""
+        """End it and wait; harmless when it has ended.
+
+        Raises subprocess.TimeoutExpired if even SIGKILL does not help.
+        """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
@@ -51,7 +54,7 @@ class ApiProcess:
 
 
 def start_api(state_dir: Path, *, namespace: str = "default", bare: bool = False) -> ApiProcess:
-    """A server on a free loopback port, with kubeconfig, token and log in `state_dir`; answers when this returns.
+    """A server on a free loopback port, answering; kubeconfig, token and log are in `state_dir`.
 
     The mesh's kinds are served from the start; a `bare` server knows only the built-in ones.
 

@@ -57,7 +57,10 @@ def watch_options(query: Query) -> WatchOptions:
 
 
 def check_list_version(query: Query, newest: int) -> None:
-    """A list of a version still to come is refused, an older one is answered with now. Raises ApiError 400, 410, 504."""
+    """A list of a version still to come is refused, an older one is answered with now.
+
+    Raises ApiError 400, 410, 504.
+    """
     version = _version(query)
     if version is None:
         return
@@ -121,7 +124,7 @@ def delete_options(query: Query, body: bytes) -> DeleteOptions:
     )
 
 
-# Bodies ----------------------------------------------------------------------------------------------------------
+# Bodies --------------------------------------------------------------------------------------------
 
 
 def _media(headers: Mapping[str, str]) -> str:
@@ -129,7 +132,10 @@ def _media(headers: Mapping[str, str]) -> str:
 
 
 def decoded(headers: Mapping[str, str], body: bytes) -> JsonObject:
-    """The object sent; no Content-Type counts as JSON, as the official Python client sends it. Raises ApiError 400, 415."""
+    """The object sent; no Content-Type counts as JSON, as the official Python client sends it.
+
+    Raises ApiError 400, 415.
+    """
     media = _media(headers)
     reader = {"": _json, "application/octet-stream": _json, JSON: _json, YAML: _yaml}.get(media)
     if reader is None:
@@ -175,6 +181,6 @@ def patcher(headers: Mapping[str, str], body: bytes, target: Target) -> Patcher:
         operations = _json(body)
         return lambda current: patches.apply_operations(current, operations)
     patch = _object(_yaml(body) if media == APPLY else _json(body))
-    if media == STRATEGIC:
+    if media == STRATEGIC or (media == APPLY and target.resource.strategic):
         return lambda current: strategic.strategic_merge(current, patch, target.resource.schema)
     return lambda current: _object(patches.merge(current, patch))

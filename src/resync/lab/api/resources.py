@@ -1,9 +1,11 @@
 """What the server knows about a kind, and the catalogue of all kinds it serves.
 
-A `Resource` is read from a CustomResourceDefinition manifest; built-in kinds use the same form plus words of ours:
+A `Resource` is read from a CustomResourceDefinition manifest; built-in kinds use the same form plus words of
+ours:
 
 - `x-resync-strategic: true`: takes strategic merge patches (every built-in does, no custom resource may);
-- `x-resync-unconditional: true`: a PUT without resourceVersion is allowed, as on the real server for this kind;
+- `x-resync-unconditional: true`: a PUT without resourceVersion is allowed, as on the real server for this
+  kind;
 - `x-resync-create-on-update: true`: a PUT of a name that does not exist creates it;
 - `x-resync-generation: spec | none`: what a rise of metadata.generation follows;
 - `x-resync-subresources: [...]`: subresources beyond status and scale;

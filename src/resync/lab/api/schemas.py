@@ -1,8 +1,9 @@
 """Structural schemas: drop unknown fields, fill defaults, check values.
 
-The subset of OpenAPI v3 that CustomResourceDefinitions may use, applied in the real server's order: prune, default,
-drop nulls nobody asked for, validate (Kubernetes documentation, "CustomResourceDefinition: specifying a structural
-schema"; kubernetes/apiextensions-apiserver, pkg/apiserver/schema). CEL rules (`x-kubernetes-validations`) are not run.
+The subset of OpenAPI v3 that CustomResourceDefinitions may use, applied in the real server's order: prune,
+default, drop nulls nobody asked for, validate (Kubernetes documentation, "CustomResourceDefinition:
+specifying a structural schema"; kubernetes/apiextensions-apiserver, pkg/apiserver/schema). CEL rules
+(`x-kubernetes-validations`) are not run.
 
 Pruning and defaulting change the object handed in; validation only reads.
 """
@@ -24,20 +25,25 @@ ROOT_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
 _INT_RANGES = {"int32": 2**31, "int64": 2**63}
 
 
-# Which schema governs a part of the value ------------------------------------------------------------------------
+# Which schema governs a part of the value ----------------------------------------------------------
 
 
 def _parts(schema: Schema, value: object) -> Iterator[tuple[str | int, Any, Schema | None]]:
     """Every key or index of a value, what is there, and its schema (None: unknown to the schema)."""
     if isinstance(value, dict):
-        properties = schema.get("properties") or {}
-        rest = schema.get("additionalProperties")
         for word, part in list(value.items()):
-            yield word, part, properties.get(word, rest if isinstance(rest, dict) else None)
+            yield word, part, _known(schema, word)
     elif isinstance(value, list):
         items = schema.get("items")
         for index, part in enumerate(value):
             yield index, part, items if isinstance(items, dict) else {}
+
+
+def _known(schema: Schema, word: str) -> Schema | None:
+    """The schema of a key, None when there is none."""
+    rest = schema.get("additionalProperties")
+    known: Schema | None = (schema.get("properties") or {}).get(word, rest)
+    return known if isinstance(known, dict) else None
 
 
 def _keeps_unknown(schema: Schema) -> bool:
@@ -48,34 +54,35 @@ def _keeps_unknown(schema: Schema) -> bool:
 
 def prune(schema: Schema, obj: JsonObject) -> list[str]:
     """Remove what the schema does not know; returns the paths removed. The root's own fields stay."""
-    removed: list[str] = []
-    for word, part, known in _parts(schema, obj):
-        if word not in ROOT_FIELDS:
-            _prune_part(schema, obj, word, part, known, str(word), removed)
-    return removed
+    return [path for word in list(obj) if word not in ROOT_FIELDS for path in _prune_word(schema, obj, word)]
 
 
-def _prune_part(
-    schema: Schema,
-    holder: Any,
-    word: str | int,
-    part: object,
-    known: Schema | None,
-    path: str,
-    removed: list[str],
-) -> None:
-    if known is None:
-        if not _keeps_unknown(schema):
-            del holder[word]
-            removed.append(path)
-        return
-    for inner, value, below in _parts(known, part):
-        _prune_part(known, part, inner, value, below, _join(path, inner), removed)
+def _prune_word(schema: Schema, holder: JsonObject, word: str) -> list[str]:
+    known = _known(schema, word)
+    if known is not None:
+        return [_join(word, path) for path in _prune_below(known, holder[word])]
+    if _keeps_unknown(schema):
+        return []
+    del holder[word]
+    return [word]
+
+
+def _prune_below(schema: Schema, value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [path for word in list(value) for path in _prune_word(schema, value, word)]
+    return [
+        _join(f"[{index}]", path)
+        for index, part, known in _parts(schema, value)
+        if known is not None
+        for path in _prune_below(known, part)
+    ]
 
 
 def _join(path: str, word: str | int) -> str:
     if isinstance(word, int):
         return f"{path}[{word}]"
+    if word.startswith("["):
+        return path + word
     return f"{path}.{word}" if path else word
 
 
@@ -103,7 +110,7 @@ def _stray_null(value: object, schema: Schema) -> bool:
     return value is None and not schema.get("nullable")
 
 
-# Validation ------------------------------------------------------------------------------------------------------
+# Validation ----------------------------------------------------------------------------------------
 
 
 def validate(schema: Schema, obj: JsonObject) -> list[Cause]:

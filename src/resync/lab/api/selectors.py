@@ -1,7 +1,8 @@
 """Label and field selectors: text to predicate.
 
-Grammar of labels: kubernetes/apimachinery, pkg/labels/selector.go. Field selectors know only equality, and only fields
-that the kind offers; an unknown one is an error and never "matches everything": a fault would hit the wrong pods.
+Grammar of labels: kubernetes/apimachinery, pkg/labels/selector.go. Field selectors know only equality, and
+only fields that the kind offers; an unknown one is an error and never "matches everything": a fault would hit
+the wrong pods.
 """
 
 import re
@@ -89,7 +90,10 @@ def label_predicate(text: str) -> Predicate:
 
 
 def field_predicate(text: str, allowed: frozenset[str]) -> Predicate:
-    """Whether an object's fields satisfy the selector; an absent field equals the empty string. Raises ApiError 400."""
+    """Whether an object's fields satisfy the selector; an absent field equals the empty string.
+
+    Raises ApiError 400.
+    """
     terms = [_field(part, allowed) for part in _split_fields(text)]
     return lambda obj: all((_text(dig(obj, path)) == value) is wanted for path, value, wanted in terms)
 

@@ -1,17 +1,19 @@
-"""HTTP around the verbs: one handler that finds the target, reads the body, calls the verb and writes the answer."""
+"""HTTP around the verbs: find the target, read the body, call the verb, write the answer."""
 
 import asyncio
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from aiohttp import web
 
-from resync.lab.api import binding, discovery, errors, requests
+from resync.lab.api import binding, collecting, discovery, errors, requests
 from resync.lab.api.answers import Renderer, object_answer
 from resync.lab.api.errors import ApiError
 from resync.lab.api.objects import JsonObject, uid_of
 from resync.lab.api.store import Item
-from resync.lab.api.streaming import stream
+from resync.lab.api.streaming import Stream
 from resync.lab.api.targets import Target, parse_path
 from resync.lab.api.verbs import Verbs, Written
 
@@ -45,8 +47,9 @@ class ApiServer:
     def _authorized_path(self, request: web.Request) -> str:
         """The path asked for, without the token in front. Raises ApiError 401.
 
-        kubectl sends no bearer token over plain HTTP (client-go reads credentials only for TLS servers), so the
-        kubeconfig's server URL carries the token as its first path segment; other clients send the header.
+        kubectl sends no bearer token over plain HTTP (client-go reads credentials only for TLS servers), so
+        the kubeconfig's server URL carries the token as its first path segment; other clients send the
+        header.
         """
         if not self.token or _same(request.headers.get("Authorization", ""), f"Bearer {self.token}"):
             return request.path.removeprefix(f"/{self.token}") if self.token else request.path
@@ -63,18 +66,10 @@ class ApiServer:
             return self._about(request, path)
         if request.method == "GET":
             return await self._read(request, target)
-        body = await request.read()
-        match request.method:
-            case "POST":
-                return self._create(request, target, body)
-            case "PUT":
-                return self._update(request, target, body)
-            case "PATCH":
-                return self._patch(request, target, body)
-            case "DELETE":
-                return self._delete(request, target, body)
-            case _:
-                raise errors.method_not_allowed()
+        write = self._WRITES.get(request.method)
+        if write is None:
+            raise errors.method_not_allowed()
+        return write(self, request, target, await request.read())
 
     def _about(self, request: web.Request, path: str) -> web.Response:
         found = discovery.answer(path, self.verbs.catalogue)
@@ -96,9 +91,8 @@ class ApiServer:
         matches = requests.matches(request.query, target)
         if requests.is_watch(request.query):
             options = requests.watch_options(request.query)
-            return await stream(
-                request, self.verbs.store, target.resource, matches, options, renderer, self.closing
-            )
+            stream = Stream(request, self.verbs.store, renderer, matches, options, self.closing)
+            return await stream.answer()
         requests.check_list_version(request.query, self.verbs.store.version)
         return renderer.many(self.verbs.select(target.resource, matches), self.verbs.store.version)
 
@@ -147,10 +141,19 @@ class ApiServer:
             matches = requests.matches(request.query, target)
             deleted = self.verbs.delete_collection(target, matches, options)
             return renderer.many(deleted, self.verbs.store.version)
+        if options.propagation == "Orphan" and not options.dry_run:
+            collecting.release(self.verbs, self.verbs.get(target).body)
         item, gone = self.verbs.delete(target, options)
         if gone and target.resource.stored_as != ("", "pods"):
             return object_answer(_deleted(target, item))
         return renderer.one(item)
+
+    _WRITES: ClassVar[dict[str, Callable[["ApiServer", web.Request, Target, bytes], web.Response]]] = {
+        "POST": _create,
+        "PUT": _update,
+        "PATCH": _patch,
+        "DELETE": _delete,
+    }
 
 
 def _same(sent: str, expected: str) -> bool:

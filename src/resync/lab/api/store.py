@@ -1,8 +1,9 @@
 """Objects, versions, what changed, and who wants to know.
 
-One counter numbers every write of every kind (`resourceVersion`). Each kind keeps a bounded log of its last changes, so
-that a watcher can resume from a version it knows; when the log no longer reaches back that far, the answer is 410 and
-the watcher lists again (kubernetes/community, api-conventions.md, "Concurrency Control and Consistency").
+One counter numbers every write of every kind (`resourceVersion`). Each kind keeps a bounded log of its last
+changes, so that a watcher can resume from a version it knows; when the log no longer reaches back that far,
+the answer is 410 and the watcher lists again (kubernetes/community, api-conventions.md, "Concurrency Control
+and Consistency").
 
 The log is bounded per kind, not over all: a busy kind must not expire the watchers of a quiet one.
 """
@@ -35,7 +36,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write. `before` is None for a creation; for a deletion `item` is the last state at the deletion's version."""
+    """One write.
+
+    `before` is None for a creation; for a deletion `item` is the last state at the deletion's version.
+    """
 
     kind: str
     item: Item

@@ -1,8 +1,8 @@
 """Strategic merge patch: a merge patch that knows which lists are really maps.
 
-Rules: kubernetes/community, contributors/devel/sig-api-machinery/strategic-merge-patch.md. Which lists merge, and by
-which key, is said by the kind's schema (`x-kubernetes-patch-merge-key`, `x-kubernetes-patch-strategy`); a list the
-schema does not speak of is replaced whole.
+Rules: kubernetes/community, contributors/devel/sig-api-machinery/strategic-merge-patch.md. Which lists merge,
+and by which key, is said by the kind's schema (`x-kubernetes-patch-merge-key`, `x-kubernetes-patch-
+strategy`); a list the schema does not speak of is replaced whole.
 """
 
 from collections.abc import Mapping

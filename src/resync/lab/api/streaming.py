@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from resync.lab.api import errors
 from resync.lab.api.answers import Renderer
 from resync.lab.api.objects import encode
-from resync.lab.api.resources import Resource
 from resync.lab.api.selectors import Predicate
 from resync.lab.api.store import Store
 from resync.lab.api.watching import Subscription, WatchOptions, subscribed
@@ -27,74 +26,68 @@ def event_line(kind: str, raw: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class _Stream:
-    response: web.StreamResponse
+class Stream:
+    """One watch of one client: what to send, in which form, and how long."""
+
     request: web.Request
     store: Store
-    options: WatchOptions
     renderer: Renderer
+    matches: Predicate
+    options: WatchOptions
     closing: asyncio.Event
+    _response: web.StreamResponse = field(default_factory=web.StreamResponse)
 
-    async def send(self, line: bytes) -> None:
-        """Raises ConnectionResetError when the client is gone or does not read."""
+    async def answer(self) -> web.StreamResponse:
+        """Answer the watch to its end; that a version is gone is said in the stream."""
+        self._response.content_type = "application/json"
+        self._response.enable_chunked_encoding()
+        resource = self.renderer.resource
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self.response.write(line)
-        except TimeoutError as error:
-            if self.request.transport is not None:
-                self.request.transport.abort()
-            raise ConnectionResetError("the watcher does not read") from error
+            with subscribed(self.store, resource, self.matches, self.options) as subscription:
+                await self._response.prepare(self.request)
+                await self._run(subscription)
+        except errors.ApiError as refusal:
+            await self._response.prepare(self.request)
+            await self._send(event_line("ERROR", encode(refusal.status())))
+        except ConnectionResetError:
+            return self._response
+        await self._response.write_eof()
+        return self._response
 
-    async def run(self, subscription: Subscription) -> None:
+    async def _run(self, subscription: Subscription) -> None:
         deadline = time.monotonic() + self.options.timeout_s
-        initial = self.options.initial_events
         bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
+        initial = self.options.initial_events
         while (now := time.monotonic()) < deadline and not self.closing.is_set():
             if not await self._send_queued(subscription):
                 return
             if self.options.bookmarks and (initial or now >= bookmark_at):
                 await self._bookmark(initial_end=initial)
                 initial, bookmark_at = False, now + BOOKMARK_EVERY_S
-            await subscription.wait(min(_LOOK_AT_CLOSING_EVERY_S, max(deadline - now, 0.0)))
+            await subscription.wait(min(_LOOK_AT_CLOSING_EVERY_S, deadline - now))
         if self.options.bookmarks and not subscription.queue:
             await self._bookmark(initial_end=False)
-
-    async def _bookmark(self, *, initial_end: bool) -> None:
-        raw = self.renderer.bookmark(self.store.version, initial_end=initial_end)
-        await self.send(event_line("BOOKMARK", raw))
 
     async def _send_queued(self, subscription: Subscription) -> bool:
         """Send all that waits; False when the watch has to end because changes were lost."""
         while subscription.queue:
             kind, item = subscription.queue.popleft()
-            await self.send(event_line(kind, self.renderer.encoded(item)))
+            await self._send(event_line(kind, self.renderer.encoded(item)))
         if subscription.overrun:
             status = errors.ApiError(410, "Expired", "the watcher is too slow: changes were dropped").status()
-            await self.send(event_line("ERROR", encode(status)))
+            await self._send(event_line("ERROR", encode(status)))
         return not subscription.overrun
 
+    async def _bookmark(self, *, initial_end: bool) -> None:
+        raw = self.renderer.bookmark(self.store.version, initial_end=initial_end)
+        await self._send(event_line("BOOKMARK", raw))
 
-async def stream(
-    request: web.Request,
-    store: Store,
-    resource: Resource,
-    matches: Predicate,
-    options: WatchOptions,
-    renderer: Renderer,
-    closing: asyncio.Event,
-) -> web.StreamResponse:
-    """Answer a watch request to its end. A version that is gone is said in the stream, as the real server does."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    response.enable_chunked_encoding()
-    watch = _Stream(response, request, store, options, renderer, closing)
-    try:
-        with subscribed(store, resource, matches, options) as subscription:
-            await response.prepare(request)
-            await watch.run(subscription)
-    except errors.ApiError as refusal:
-        await response.prepare(request)
-        await watch.send(event_line("ERROR", encode(refusal.status())))
-    except ConnectionResetError:
-        return response
-    await response.write_eof()
-    return response
+    async def _send(self, line: bytes) -> None:
+        """Raises ConnectionResetError when the client is gone or does not read."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._response.write(line)
+        except TimeoutError as error:
+            if self.request.transport is not None:
+                self.request.transport.abort()
+            raise ConnectionResetError("the watcher does not read") from error

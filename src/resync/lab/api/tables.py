@@ -1,4 +1,4 @@
-"""Table output: what `kubectl get` prints (Kubernetes documentation, "API concepts: receiving resources as Tables")."""
+"""Table output: what `kubectl get` prints (Kubernetes documentation, "Receiving resources as Tables")."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ _AGE = Column("Age", kind="date", path=".metadata.creationTimestamp")
 def table(
     resource: Resource, items: Iterable[JsonObject], version: str, now_s: float, include: str
 ) -> JsonObject:
-    """The Table of these objects; `include` is None, Metadata (the default) or Object: what each row carries."""
+    """The Table of these objects; `include` says what each row carries: None, Metadata or Object."""
     columns = (_NAME, *(resource.columns or (_AGE,)))
     return {
         "kind": "Table",
@@ -61,7 +61,10 @@ def _cell(column: Column, item: JsonObject, now_s: float) -> object:
 
 
 def read_path(item: object, path: str) -> object:
-    """The value at a simple JSONPath: `.a.b`, `.a[0].b`, `.metadata.annotations.x\\.y`, `.a[?(@.type=="T")].b`."""
+    r"""The value at a simple JSONPath, None when there is none.
+
+    Understood: `.a.b`, `.a[0].b`, `.metadata.annotations.x\.y`, `.a[?(@.type=="T")].b`.
+    """
     here: Any = item
     for dotted, index, key, value in _STEP.findall(path):
         if dotted:
@@ -80,7 +83,7 @@ def read_path(item: object, path: str) -> object:
 _STEP = re.compile(r"""\.((?:\\.|[^.\[\]\\])+)|\[(\d+)\]|\[\?\(@\.([^=!\s]+)\s*==\s*['"]([^'"]*)['"]\)\]""")
 
 
-# Age ---------------------------------------------------------------------------------------------------------------
+# Age ------------------------------------------------------------------------------------------
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _YEAR_S = 365 * _DAY_S
@@ -118,7 +121,7 @@ _AGES: tuple[tuple[float, Callable[[int], str]], ...] = (
 )
 
 
-# Columns that are more than one field ------------------------------------------------------------------------------
+# Columns that are more than one field --------------------------------------------------------------
 
 
 def _container_statuses(pod: JsonObject) -> list[JsonObject]:

@@ -13,7 +13,10 @@ _IN_NAMESPACE_MIN = 3
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A collection (no name), an object, or a subresource of one. An empty namespace: cluster-wide, or all."""
+    """A collection (no name), an object, or a subresource of one.
+
+    An empty namespace: cluster-wide, or all.
+    """
 
     resource: Resource
     namespace: str = ""

@@ -23,7 +23,10 @@ _CONTAINERS = ("containers", "initContainers")
 
 
 def incoming(target: Target, sent: JsonObject) -> JsonObject:
-    """A copy of what a client sent, in the stored form, with the namespace of the URL. Raises ApiError 400."""
+    """A copy of what a client sent, in the stored form, with the namespace of the URL.
+
+    Raises ApiError 400.
+    """
     resource = target.resource
     new = clone(sent)
     _require_kind(resource, new)
@@ -31,6 +34,8 @@ def incoming(target: Target, sent: JsonObject) -> JsonObject:
         if theirs in new:
             new[ours] = new.pop(theirs)
     new["kind"], new["apiVersion"] = resource.kind, stored_api_version(resource)
+    if not isinstance(new.get("metadata", {}), dict):
+        raise errors.bad_request("metadata must be an object")
     found = metadata(new)
     if resource.namespaced:
         _require_same("namespace", found.setdefault("namespace", target.namespace), target.namespace)
@@ -42,7 +47,7 @@ def incoming(target: Target, sent: JsonObject) -> JsonObject:
 
 
 def stored_api_version(resource: Resource) -> str:
-    """The apiVersion objects of this kind are stored under: their own, but for a kind seen through two groups."""
+    """The apiVersion objects are stored under: their own, but for a kind seen through two groups."""
     return "v1" if resource.renames else resource.api_version
 
 
@@ -58,12 +63,16 @@ def _require_kind(resource: Resource, new: JsonObject) -> None:
 def _require_same(word: str, found: object, expected: str) -> None:
     if found != expected:
         raise errors.bad_request(
-            f"the {word} of the provided object does not match the {word} sent on the request ({found} != {expected})"
+            f"the {word} of the provided object ({found}) does not match the {word} sent on the request "
+            f"({expected})"
         )
 
 
 def check_preconditions(target: Target, current: JsonObject, new: JsonObject) -> None:
-    """Uid and resourceVersion, where the client sent them, must be those of the stored object. Raises ApiError 409."""
+    """Uid and resourceVersion, where the client sent them, must be those of the stored object.
+
+    Raises ApiError 409.
+    """
     sent, stored = metadata(new), section(current, "metadata")
     _check_uid(target, str(sent.get("uid") or ""), current)
     if sent.get("resourceVersion") and str(sent["resourceVersion"]) != stored["resourceVersion"]:
@@ -122,13 +131,15 @@ def check_rules(target: Target, current: JsonObject, new: JsonObject) -> None:
     causes = []
     added = set(finalizers(new)) - set(finalizers(current))
     if is_terminating(current) and added:
-        text = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
-        causes.append(Cause("FieldValueForbidden", "metadata.finalizers", text))
+        text = (
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+        )
+        causes.append(Cause("FieldValueForbidden", "metadata.finalizers", f"{text}{sorted(added)}"))
     if target.resource.stored_as == ("", "pods") and _frozen_pod(current) != _frozen_pod(new):
         text = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
-            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
+            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
             "previously negative)"
         )
         causes.append(Cause("FieldValueForbidden", "spec", text))

@@ -1,6 +1,7 @@
 """What each verb means, without HTTP: create, get, list, update, patch, delete, watch.
 
-Everything here is synchronous. A verb checks, then commits to the store in one go; nothing can come in between.
+Everything here is synchronous. A verb checks, then commits to the store in one go; nothing can come in
+between.
 """
 
 import uuid
@@ -106,19 +107,9 @@ class Verbs:
             why = (
                 f"unable to create new content in namespace {target.namespace} because it is being terminated"
             )
-            raise errors.ApiError(
-                403,
-                "Forbidden",
-                f'{target.subject.label} "{target.name}" is forbidden: {why}',
-                target.subject,
-                (
-                    errors.Cause(
-                        "NamespaceTerminating",
-                        "metadata.namespace",
-                        f"namespace {target.namespace} is being terminated",
-                    ),
-                ),
-            )
+            text = f'{target.subject.label} "{target.name}" is forbidden: {why}'
+            cause = errors.Cause("NamespaceTerminating", "metadata.namespace", why)
+            raise errors.ApiError(403, "Forbidden", text, target.subject, (cause,))
 
     def _stamp_new(self, resource: Resource, new: JsonObject) -> None:
         found = metadata(new)
@@ -159,7 +150,7 @@ class Verbs:
         return self._replace(target, updating.incoming(target, patch(current)), options)
 
     def apply(self, target: Target, patch: Patcher, options: WriteOptions) -> Written:
-        """As `patch`, and creates the object when it is not there: server-side apply without field ownership."""
+        """As `patch`, and creates what is not there: server-side apply without field ownership."""
         if target.key in self.store.shelf(target.resource.stored_as).items or target.subresource:
             return self.patch(target, patch, options)
         return self.create(target, patch({"metadata": {"name": target.name}}), options)
@@ -172,7 +163,7 @@ class Verbs:
         updating.check_rules(target, current.body, new)
         updating.raise_generation(target.resource, current.body, new)
         if deletion.is_over(new) and not options.dry_run:
-            return Written(self._remove(target.resource.stored_as, target.key, new), warnings=tuple(warnings))
+            return Written(self.remove(target.resource.stored_as, target.key, new), warnings=tuple(warnings))
         if new == current.body:
             return Written(current, warnings=tuple(warnings))
         return Written(self.commit(target, new, dry_run=options.dry_run), warnings=tuple(warnings))
@@ -192,7 +183,7 @@ class Verbs:
         if options.dry_run:
             return Item(last, encode(last), current.version), False
         if deletion.is_over(last):
-            return self._remove(target.resource.stored_as, target.key, last), True
+            return self.remove(target.resource.stored_as, target.key, last), True
         return (self.commit(target, last, dry_run=False) if changed else current), False
 
     def delete_collection(self, target: Target, matches: Predicate, options: DeleteOptions) -> list[Item]:
@@ -215,7 +206,8 @@ class Verbs:
             follow_up(target.resource.stored_as, item.body)
         return item
 
-    def _remove(self, kind: GroupPlural, key: Key, last: JsonObject) -> Item:
+    def remove(self, kind: GroupPlural, key: Key, last: JsonObject) -> Item:
+        """Take an object away for good; `last` is what the watchers see go."""
         item = self.store.remove(kind, key, last)
         for follow_up in self.on_removed:
             follow_up(kind, item.body)

@@ -1,8 +1,9 @@
 """A watch: the changes of one kind that one client asked for, from a version on, in a bounded queue.
 
-Joining is atomic: what is there (or what the log remembers) is queued and the listener is registered without an await
-in between, so nothing is missed and nothing comes twice. A client that does not keep up loses the watch (410), not the
-server its memory (Kubernetes documentation, "API concepts: efficient detection of changes").
+Joining is atomic: what is there (or what the log remembers) is queued and the listener is registered without
+an await in between, so nothing is missed and nothing comes twice. A client that does not keep up loses the
+watch (410), not the server its memory (Kubernetes documentation, "API concepts: efficient detection of
+changes").
 """
 
 import asyncio
@@ -41,7 +42,7 @@ class Subscription:
     overrun: bool = False
 
     def see(self, change: Change) -> None:
-        """Queue a change as it looks through the selector: an object that stops matching is deleted for it."""
+        """Queue a change as seen through the selector: what stops matching is deleted there."""
         kind = self._kind_seen(change)
         if kind is None or self.overrun:
             return
