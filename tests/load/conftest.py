@@ -35,15 +35,19 @@ class Running:
 
     def value(self, series: str) -> float:
         """The current value of one series of /metrics, 0 when there is none yet."""
+        return self.values(series)[0]
+
+    def values(self, *series: str) -> list[float]:
+        """The values of several series on one page of /metrics."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=TIMEOUT_S) as response:  # noqa: S310
             page = response.read().decode()
-        found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        found = [re.findall(rf"^{re.escape(name)} (\S+)$", page, re.MULTILINE) for name in series]
+        return [float(values[0]) if values else 0.0 for values in found]
 
-    def wait_for(self, series: str, at_least: float) -> float:
+    def wait_for(self, series: str, at_least: float, *, timeout_s: float = TIMEOUT_S) -> float:
         """The value of a series once it has grown that far."""
         wait_until(
-            lambda: self.value(series) >= at_least, what=f"{series} >= {at_least:g}", timeout_s=TIMEOUT_S
+            lambda: self.value(series) >= at_least, what=f"{series} >= {at_least:g}", timeout_s=timeout_s
         )
         return self.value(series)
 

@@ -1,8 +1,8 @@
 """`--kv-events-config`: vLLM's keys and defaults, and a sentence for what would not work as written.
 
-Source: vLLM `vllm/config/kv_events.py` and `ZmqEventPublisher` (facts on which endpoint binds included). One
-difference: an endpoint that vLLM would *connect* (no `*`) is refused here, because a gateway that connects
-too then hears nothing.
+Source: vLLM `vllm/config/kv_events.py` and `ZmqEventPublisher`. Two differences. An endpoint that vLLM would
+*connect* (no `*`) is refused here, because a gateway that connects too then hears nothing. `max_queue_size`
+is taken and has no effect: batches go from the step straight to the socket, there is no queue between.
 """
 
 import re

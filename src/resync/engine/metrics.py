@@ -37,6 +37,7 @@ _COUNTERS = (
         "vllm:prefix_cache_hits", "Prompt tokens found in the prefix cache.", lambda s, _: s.totals.hit_tokens
     ),
     _Row("vllm:prompt_tokens", "Prompt tokens processed.", lambda s, _: s.totals.prompt_tokens),
+    _Row("vllm:prompt_tokens_cached", "Prompt tokens not computed.", lambda s, _: s.totals.hit_tokens),
     _Row("vllm:generation_tokens", "Tokens generated.", lambda s, _: s.totals.output_tokens),
     _Row(
         "vllm:num_preemptions",

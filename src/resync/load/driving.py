@@ -1,8 +1,17 @@
 """The open loop: takes planned requests, sends each at its time, judges what was audited.
 
-Why an audited request can miss although nothing is wrong, and how often that may happen, is measured in
-docs/critiques.md; the three reasons are: the prefix is evicted between the question and the arrival; the
-prefix is held but its event is still under way; the router prefers an idle engine to a matching one.
+Before an audited request every engine is asked what it holds of the prompt; the best answer is what truth
+allows. The answer of the request says what was really reused. On a healthy system the second can still fall
+short of the first, for three reasons, none of them a defect:
+
+* the prefix is evicted between the question and the arrival, most likely that of an old, seldom asked family;
+* the prefix is held but its event is still under way: a family's first requests come in quick succession;
+* the router prefers an idle engine to a matching one (not seen at the default rate).
+
+Measured with three engines of 400 blocks, a router that knows nothing but events, and the default load, 30 s
+each: 1055 of 1056 allowed hits were routed when nothing was delayed; 547 of 551 with events 60 ms old and
+100 ms on the way to the engine; 269 of 281 with 300 ms and 500 ms. A share below 0.95 at delays of up to
+100 ms is therefore not noise.
 """
 
 import asyncio
