@@ -62,6 +62,12 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def _shown(url: str) -> str:
+    """The URL without credentials or path: a path may be a secret too, and this ends up in evidence."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}"
+
+
 def _from_file(configuration: "Configuration", kubeconfig: Path, context: str | None) -> None:
     # Imported here: the client costs 0.3 s, and `chaos validate` needs none of it.
     import yaml
@@ -109,12 +115,12 @@ class Cluster:
 
     Every call is bounded by `timeout_s`; errors are `resync.cluster.errors`.
 
-    Safe to use from several threads. `host` is the server's URL.
+    Safe to use from several threads. `host` is the server's URL as messages may show it, without path.
     """
 
     def __init__(self, api_client: "ApiClient", *, timeout_s: float) -> None:
         self.api_client = api_client
-        self.host: str = api_client.configuration.host
+        self.host = _shown(api_client.configuration.host)
         self._timeout_s = timeout_s
 
     @classmethod

@@ -136,7 +136,7 @@ def _write(cluster: Cluster, lease: HeldLease) -> HeldLease:
     """Create it, or replace the version it was read at; the lease with the version the server gave it."""
     metadata = {"name": NAME, "namespace": lease.namespace}
     if lease.resource_version:
-        metadata["resourceVersion"] = lease.resource_version
+        metadata |= {"resourceVersion": lease.resource_version, "uid": lease.uid}
     body = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -160,37 +160,38 @@ def _write(cluster: Cluster, lease: HeldLease) -> HeldLease:
 def renew(cluster: Cluster, lease: HeldLease, *, clock: Clock = _CLOCK) -> HeldLease:
     """The lease, renewed now. Raises LeaseLostError when it is no longer ours, ClusterError."""
     try:
-        return _write(cluster, msgspec.structs.replace(lease, renewed_s=clock.wall_s()))
-    except errors.NotFoundError as problem:
-        raise errors.LeaseLostError(
-            f"the lease {lease.namespace}/{NAME} was deleted under this run"
-        ) from problem
-    except errors.ConflictError as problem:
-        found = _read(cluster, lease.namespace)
-        if (
-            found is not None
-            and found.metadata.uid == lease.uid
-            and found.spec.holder_identity == lease.holder
-        ):
-            # A renewal of ours whose answer was lost: go on from the version it made.
-            version = found.metadata.resource_version
-            return _write(
-                cluster,
-                msgspec.structs.replace(lease, renewed_s=clock.wall_s(), resource_version=version),
-            )
-        taker = (found.spec.holder_identity if found else None) or "nobody"
-        raise errors.LeaseLostError(
-            f"the lease {lease.namespace}/{NAME} is now held by {taker}: this run may not go on"
-        ) from problem
+        made = _write(cluster, msgspec.structs.replace(lease, renewed_s=clock.wall_s()))
+    except (errors.NotFoundError, errors.ConflictError):
+        return _renew_from(cluster, lease, clock)
+    if made.uid != lease.uid:
+        # An update of a lease that is gone creates it anew (Kubernetes allows that for leases): undo it.
+        release(cluster, made)
+        raise _lost(lease, None)
+    return made
+
+
+def _renew_from(cluster: Cluster, lease: HeldLease, clock: Clock) -> HeldLease:
+    """After a refused renewal: it may only be that the answer to one of ours was lost."""
+    found = _read(cluster, lease.namespace)
+    if found is None or found.metadata.uid != lease.uid or found.spec.holder_identity != lease.holder:
+        raise _lost(lease, found)
+    version = found.metadata.resource_version
+    return _write(cluster, msgspec.structs.replace(lease, renewed_s=clock.wall_s(), resource_version=version))
+
+
+def _lost(lease: HeldLease, found: _Wire | None) -> errors.LeaseLostError:
+    taker = found.spec.holder_identity if found else None
+    words = f"is now held by {taker}" if taker else "was deleted"
+    return errors.LeaseLostError(f"the lease {lease.namespace}/{NAME} {words}: this run may not go on")
 
 
 def release(cluster: Cluster, lease: HeldLease) -> bool:
     """Give the lease up; False when it was no longer ours to give. Raises ClusterError."""
-    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": lease.uid}}
     found = _read(cluster, lease.namespace)
     if found is None or found.metadata.uid != lease.uid or found.spec.holder_identity != lease.holder:
         return False
-    options["preconditions"] = {"uid": lease.uid, "resourceVersion": found.metadata.resource_version}
+    exactly = {"uid": lease.uid, "resourceVersion": found.metadata.resource_version}
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": exactly}
     try:
         cluster.request("DELETE", _path(lease.namespace, NAME), body=options)
     except (errors.NotFoundError, errors.ConflictError):

@@ -13,6 +13,7 @@ stop flag.
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -104,18 +105,26 @@ class PodWatch:
 
     def _run(self, cluster: Cluster) -> None:
         back_off_s = BACK_OFF_S_MIN
-        with cluster:
+        try:
             while not self._stopped.is_set():
-                try:
-                    self._follow(cluster, self._list(cluster))
-                    back_off_s = BACK_OFF_S_MIN
-                except errors.GoneError as gone:
-                    self._note(gone)
-                    back_off_s = BACK_OFF_S_MIN
-                except errors.ClusterError as problem:
-                    self._note(problem)
-                    self._stopped.wait(back_off_s)
-                    back_off_s = min(back_off_s * 2, BACK_OFF_S_MAX)
+                began = time.monotonic()
+                self._attempt(cluster)
+                healthy = time.monotonic() - began > BACK_OFF_S_MAX
+                back_off_s = BACK_OFF_S_MIN if healthy else min(back_off_s * 2, BACK_OFF_S_MAX)
+                self._stopped.wait(back_off_s)
+        finally:
+            cluster.close()
+            if not self._stopped.is_set():
+                log.critical(
+                    "the pod watch of %s ended by itself: this is a bug, please report", self._namespace
+                )
+
+    def _attempt(self, cluster: Cluster) -> None:
+        """List and follow, until stopped or until something goes wrong, which is noted."""
+        try:
+            self._follow(cluster, self._list(cluster))
+        except errors.ClusterError as problem:
+            self._note(problem)
 
     def _note(self, problem: errors.ClusterError) -> None:
         if not self._stopped.is_set() and str(problem) != self.last_problem:
