@@ -49,7 +49,9 @@ class Daemon:
         if self.fails:
             raise DaemonError(self.fails)
         parts = {"ipsets": ipsets, "chains": chains, "tcs": tcs}
-        self.asked.append((pod_uid, {name: sent(msgspec.to_builtins(value)) for name, value in parts.items()}))
+        self.asked.append(
+            (pod_uid, {name: sent(msgspec.to_builtins(value)) for name, value in parts.items()})
+        )
 
 
 def sent(value: Any) -> Any:
@@ -134,6 +136,14 @@ class Field:
         asked = [request for uid, request in self.daemon.asked if self.uids.get(uid) == pod]
         return dedupe(asked)
 
+    @property
+    def own_requests(self) -> list[Object]:
+        """What the daemon was asked about pods of this namespace.
+
+        A mesh also speaks for what it finds elsewhere.
+        """
+        return [request for uid, request in self.daemon.asked if uid in self.uids]
+
     async def follow(self, resource: Resource, ready: asyncio.Event) -> None:
         async for change in self.kube.follow(resource):
             if change.verb is Verb.SYNCED:
@@ -155,7 +165,7 @@ def dedupe(values: Sequence[Any]) -> list[Any]:
 
 @asynccontextmanager
 async def field_of(
-    api: ApiProcess, namespace: str, *, opted_in: bool = True, seed: int = 1
+    api: ApiProcess, namespace: str, *, opted_in: bool = True, run: bool = True
 ) -> AsyncIterator[Field]:
     daemon = Daemon()
     async with Kube.connect(api.kubeconfig) as kube, asyncio.TaskGroup() as tasks:
@@ -168,8 +178,10 @@ async def field_of(
         background = [
             tasks.create_task(found.follow(NETWORK_CHAOS, ready[0])),
             tasks.create_task(found.follow(POD_NETWORK_CHAOS, ready[1])),
-            tasks.create_task(run_mesh(api.kubeconfig, daemon, clock=SystemClock(), seed=seed)),
         ]
+        if run:
+            mesh = run_mesh(api.kubeconfig, daemon, clock=SystemClock(), seed=1)
+            background.append(tasks.create_task(mesh))
         for event in ready:
             await event.wait()
         yield found

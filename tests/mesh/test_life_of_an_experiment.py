@@ -1,0 +1,224 @@
+"""What an experiment does when something is in its way.
+
+Pause, nothing selected, errors, deletion, restarts.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from resync.kits.clocks import SystemClock
+from resync.kits.waits import wait_until_async
+from resync.lab.api.process import ApiProcess
+from resync.lab.kube import NETWORK_CHAOS, POD_NETWORK_CHAOS, PODS, Object
+from resync.lab.mesh import run_mesh
+
+if TYPE_CHECKING:
+    from tests.mesh.conftest import Field, Rig
+
+pytestmark = pytest.mark.integration
+
+PAUSE = "experiment.chaos-mesh.org/pause"
+
+
+def delay_spec(**changes: Any) -> Object:
+    spec: Object = {
+        "action": "delay",
+        "mode": "all",
+        "selector": {"labelSelectors": {"app": "a"}},
+        "delay": {"latency": "50ms", "jitter": "10ms", "correlation": "0"},
+        "duration": "60s",
+    }
+    return {**spec, **changes}
+
+
+def only_record(found: Object) -> Object:
+    record: Object = found["status"]["experiment"]["containerRecords"][0]
+    return record
+
+
+async def set_pause(field: "Field", name: str, *, paused: bool) -> None:
+    patch = {"metadata": {"annotations": {PAUSE: "true" if paused else None}}}
+    await field.kube.patch(NETWORK_CHAOS, field.namespace, name, patch)
+
+
+def test_a_pause_recovers_and_resuming_injects_the_same_target_again(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "pause") as field:
+            await field.create("pause", delay_spec(mode="one", duration="3s"))
+            first = await field.until_condition("pause", "AllInjected")
+            await set_pause(field, "pause", paused=True)
+            paused = await field.until_condition("pause", "AllRecovered", "Paused")
+            assert paused["status"]["experiment"]["desiredPhase"] == "Stop"
+            await set_pause(field, "pause", paused=False)
+            again = await field.until_condition("pause", "AllInjected")
+            assert only_record(again)["injectedCount"] == 2
+            assert only_record(again)["id"] == only_record(first)["id"]
+            await field.until_condition("pause", "AllRecovered")
+            reasons = [event["reason"] for event in await field.cluster_events("pause")]
+            words = [reason for reason in reasons if reason not in ("Updated", "FinalizerInited")]
+            assert words == [
+                *("Started", "Applied", "Paused", "Recovered", "Started", "Applied", "TimeUp", "Recovered")
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_an_experiment_created_paused_shows_its_targets_and_injects_nothing(
+    rig: "Rig", api: ApiProcess
+) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "preview") as field:
+            await field.create("preview", delay_spec(), {PAUSE: "true"})
+            found = await field.until_condition("preview", "Selected", "AllRecovered", "Paused")
+            records = found["status"]["experiment"]["containerRecords"]
+            assert sorted(record["id"] for record in records) == ["preview/a-0", "preview/a-1"]
+            assert [record["injectedCount"] for record in records] == [0, 0]
+            assert not field.own_requests
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"selector": {"labelSelectors": {"app": "zzz"}}},
+        {"direction": "to", "target": {"mode": "all", "selector": {"labelSelectors": {"app": "zzz"}}}},
+    ],
+    ids=["source", "target"],
+)
+def test_nothing_selected_is_said_once_a_pass_and_the_object_goes_at_once(
+    rig: "Rig", api: ApiProcess, changes: Object
+) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, f"nomatch-{len(changes)}") as field:
+            await field.create("nomatch", delay_spec(**changes))
+
+            async def warned() -> Object | None:
+                events = await field.cluster_events("nomatch")
+                return next((event for event in events if event["type"] == "Warning"), None)
+
+            warning = await wait_until_async(warned, what="the warning", timeout_s=5)
+            assert warning is not None
+            assert warning["message"] == "Failed to select targets: no pod is selected"
+            found = await field.until("nomatch", lambda item: bool(item.get("status")), what="a status")
+            assert rig.true_conditions(found) == []
+            assert not found["status"]["experiment"].get("containerRecords")
+            started_s = time.monotonic()
+            await field.delete("nomatch")
+            assert time.monotonic() - started_s < 1
+            assert not field.own_requests
+
+    asyncio.run(scenario())
+
+
+def test_a_namespace_that_has_not_opted_in_matches_nothing(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "closed", opted_in=False) as field:
+            await field.create("closed", delay_spec())
+
+            async def warned() -> bool:
+                return any(event["type"] == "Warning" for event in await field.cluster_events("closed"))
+
+            await wait_until_async(warned, what="the warning", timeout_s=5)
+            assert not field.own_requests
+
+    asyncio.run(scenario())
+
+
+def test_deleting_heals_first_and_then_lets_the_object_go(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "deleted") as field:
+            await field.create("deleted", delay_spec())
+            await field.until_condition("deleted", "AllInjected")
+            await field.delete("deleted")
+            for pod in ("a-0", "a-1"):
+                assert [bool(request["tcs"]) for request in field.asked(pod)] == [True, False]
+            reasons = [event["reason"] for event in await field.cluster_events("deleted")]
+            assert "Deleted" in reasons
+
+    asyncio.run(scenario())
+
+
+def test_a_daemon_error_is_retried_and_shown_and_stops_being_one(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "daemonerr") as field:
+            field.daemon.fails = "no such device"
+            await field.create("daemonerr", delay_spec(mode="one", duration="10s"))
+            found = await field.until(
+                "daemonerr",
+                lambda item: len(events_of(item)) >= 3,
+                what="three failed tries",
+            )
+            assert only_record(found)["phase"] == "Not Injected/Wait"
+            assert rig.true_conditions(found) == ["Selected"]
+            last = events_of(found)[-1]
+            assert (last["type"], last["operation"]) == ("Failed", "Apply")
+            assert "unable to set tcs for pod" in last["message"]
+            field.daemon.fails = ""
+            await field.until_condition("daemonerr", "AllInjected")
+
+    asyncio.run(scenario())
+
+
+def events_of(found: Object) -> list[Object]:
+    records = ((found.get("status") or {}).get("experiment") or {}).get("containerRecords") or [{}]
+    events: list[Object] = records[0].get("events") or []
+    return events
+
+
+def test_a_pod_deleted_while_injected_stays_a_record_and_does_not_hold_the_experiment(
+    rig: "Rig", api: ApiProcess
+) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "podgone") as field:
+            await field.create("podgone", delay_spec())
+            await field.until_condition("podgone", "AllInjected")
+            await field.kube.delete(PODS, field.namespace, "a-0", grace_s=0)
+
+            async def collected() -> bool:
+                items, _ = await field.kube.list(POD_NETWORK_CHAOS, field.namespace)
+                return [item["metadata"]["name"] for item in items] == ["a-1"]
+
+            await wait_until_async(collected, what="the pod's network object to be collected", timeout_s=5)
+            assert "AllInjected" in rig.true_conditions(await field.chaos("podgone"))
+            await field.delete("podgone")
+
+    asyncio.run(scenario())
+
+
+def test_an_action_this_mesh_does_not_do_says_so_and_is_never_injected(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "partition") as field:
+            spec = {name: value for name, value in delay_spec().items() if name != "delay"}
+            await field.create("partition", {**spec, "action": "partition"})
+            found = await field.until("partition", lambda item: bool(events_of(item)), what="a failure")
+            assert "does not do NetworkChaos action 'partition' yet" in events_of(found)[0]["message"]
+            assert only_record(found)["phase"] == "Not Injected"
+            await field.delete("partition")
+
+    asyncio.run(scenario())
+
+
+def test_a_restarted_mesh_goes_on_and_tells_a_forgetful_daemon_again(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "restart", run=False) as field:
+            async with asyncio.TaskGroup() as tasks:
+                first = tasks.create_task(run_mesh(api.kubeconfig, field.daemon, clock=SystemClock(), seed=1))
+                await field.create("restart", delay_spec(mode="one"))
+                await field.until_condition("restart", "AllInjected")
+                first.cancel()
+            field.daemon.asked.clear()
+            await field.kube.delete(NETWORK_CHAOS, field.namespace, "restart")
+            async with asyncio.TaskGroup() as tasks:
+                second = tasks.create_task(
+                    run_mesh(api.kubeconfig, field.daemon, clock=SystemClock(), seed=1)
+                )
+                await field.until_gone("restart")
+                second.cancel()
+            assert field.own_requests
+            assert not field.own_requests[-1]["tcs"]
+
+    asyncio.run(scenario())
