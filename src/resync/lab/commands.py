@@ -73,7 +73,7 @@ def up(owner_pid: int | None, as_json: bool, **shape: object) -> None:  # noqa: 
     )
 
     def announce(ready: LabState) -> None:
-        click.echo(_json(ready) if as_json else _sentences(ready))
+        click.echo(msgspec.json.encode(ready) if as_json else _sentences(ready))
         sys.stdout.flush()
 
     try:

@@ -130,15 +130,18 @@ async def subscribed(
 
     async def seen() -> Missing:
         text = await _text(session, f"{gateway.url}/index")
-        index = msgspec.json.decode(text, type=_Index).pods if text else {}
-        return Missing(
-            tuple(name for name in engines if not _follows(index.get(name), with_events=with_events))
-        )
+        return not_followed(text, engines, with_events=with_events)
 
     engines = [f"{NAMESPACE}/{pod.name}" for pod in pods if pod.role is ENGINE]
     await wait_until_async(
         seen, what="the gateway to follow every engine", timeout_s=SUBSCRIBED_TIMEOUT_S, every_s=0.1
     )
+
+
+def not_followed(index: bytes, engines: Sequence[str], *, with_events: bool) -> Missing:
+    """The engines (pod keys) that an answer of GET /index does not show as followed; empty: none is."""
+    pods = msgspec.json.decode(index, type=_Index).pods if index else {}
+    return Missing(tuple(name for name in engines if not _follows(pods.get(name), with_events=with_events)))
 
 
 def _follows(engine: _Followed | None, *, with_events: bool) -> bool:

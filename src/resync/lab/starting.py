@@ -83,7 +83,7 @@ def _let_go_of_stdout() -> None:
 def _answer_of(supervisor: subprocess.Popen[bytes], log: Path) -> Answer:
     assert supervisor.stdout is not None
     with supervisor.stdout as stream:
-        line = _line_within(stream.fileno(), ANSWER_TIMEOUT_S)
+        line = line_within(stream.fileno(), ANSWER_TIMEOUT_S)
     if line:
         # From here on it is nobody's child: Popen must not warn that it still runs.
         supervisor.returncode = 0
@@ -91,7 +91,7 @@ def _answer_of(supervisor: subprocess.Popen[bytes], log: Path) -> Answer:
     return Failed(f"the lab ended during its start or gave no answer within {ANSWER_TIMEOUT_S} s; see {log}")
 
 
-def _line_within(descriptor: int, timeout_s: float) -> bytes:
+def line_within(descriptor: int, timeout_s: float) -> bytes:
     """What arrives up to the first line's end; empty when the stream ends or the limit passes before that."""
     deadline_s = time.monotonic() + timeout_s
     line = b""
