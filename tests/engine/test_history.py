@@ -1,4 +1,4 @@
-"""Truth at a sequence: rewound exactly, dated by the batch that is missing, refused when it cannot be known."""
+"""Truth at a sequence: rewound exactly, dated by the batch that is missing, refused when unknowable."""
 
 import pytest
 
