@@ -85,8 +85,8 @@ def _step(here: object, word: str, path: str) -> object:
 
 
 def _index(values: list[Any], word: str, path: str, *, end: int) -> int:
-    if word == "-":
-        return len(values)
+    if word == "-" and end == len(values):
+        return end
     if not word.isascii() or not word.isdigit() or int(word) > end:
         raise _missing(path)
     return int(word)

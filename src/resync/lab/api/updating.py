@@ -19,6 +19,12 @@ _IMMUTABLE = (
     "selfLink",
 )
 _POD_SPEC_MUTABLE = frozenset({"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"})
+_POD_SPEC_FROZEN = (
+    "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+    "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
+    "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+    "previously negative)"
+)
 _CONTAINERS = ("containers", "initContainers")
 
 
@@ -136,13 +142,7 @@ def check_rules(target: Target, current: JsonObject, new: JsonObject) -> None:
         )
         causes.append(Cause("FieldValueForbidden", "metadata.finalizers", f"{text}{sorted(added)}"))
     if target.resource.stored_as == ("", "pods") and _frozen_pod(current) != _frozen_pod(new):
-        text = (
-            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
-            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-            "previously negative)"
-        )
-        causes.append(Cause("FieldValueForbidden", "spec", text))
+        causes.append(Cause("FieldValueForbidden", "spec", _POD_SPEC_FROZEN))
     if causes:
         raise errors.invalid(target.subject, causes)
 
