@@ -129,6 +129,14 @@ def test_silence_may_have_happened(talking: Callable[[Talk], Cluster]) -> None:
     assert time.monotonic() - began < 1.0, "one attempt, one limit"
 
 
+def test_no_question_is_repeated_behind_our_back(talking: Callable[[Talk], Cluster]) -> None:
+    connections: list[socket.socket] = []
+    cluster = talking(connections.append)
+    with pytest.raises(errors.NoAnswerError):
+        cluster.ready()
+    assert len(connections) == 1
+
+
 def test_half_an_answer_may_have_happened(talking: Callable[[Talk], Cluster]) -> None:
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)

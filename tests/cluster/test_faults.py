@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,11 +21,12 @@ from resync.cluster.faults import (
     escalate,
     heal,
 )
-from resync.cluster.kinds import installed
+from resync.cluster.kinds import KINDS, installed
 from resync.cluster.manifests import Manifest, override
 from resync.cluster.residues import residue, sweep
 from resync.cluster.targets import resolve
 from resync.kits.clocks import ManualClock
+from resync.lab.api.process import start_api
 
 pytestmark = pytest.mark.integration
 
@@ -238,8 +240,26 @@ def test_a_silent_one_is_an_error_and_leaves_nothing(cluster: Cluster, namespace
     assert residue(cluster, namespace) == ()
 
 
-def test_kinds_that_are_not_installed_are_known_as_such(cluster: Cluster) -> None:
-    assert "NetworkChaos" in {kind.kind for kind in installed(cluster)}
+def test_kinds_that_are_not_installed_are_skipped_knowingly(cluster: Cluster) -> None:
+    found = {kind.kind for kind in installed(cluster)}
+    assert "NetworkChaos" in found
+    assert found < set(KINDS), "the lab serves some of the kinds that the table knows"
+
+
+def test_a_cluster_without_any_kind_is_the_wrong_one_not_a_clean_one(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    bare = override(manifest, namespace="default")
+    with start_api(tmp_path, bare=True) as process, Cluster.connect(process.kubeconfig) as cluster:
+        for attempt in (
+            lambda: residue(cluster, "default"),
+            lambda: sweep(cluster, "default"),
+            lambda: apply(cluster, bare, run_id="r1"),
+            lambda: require_alive(cluster, "default", run_id="r1"),
+        ):
+            with pytest.raises(errors.MeshMissingError, match="install Chaos Mesh") as raised:
+                attempt()
+            assert raised.value.definite
 
 
 @pytest.mark.usefixtures("two_sides")

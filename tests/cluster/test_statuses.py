@@ -82,3 +82,38 @@ def test_a_duration_that_the_mesh_cannot_read_never_ends() -> None:
     assert with_duration("").duration_s is None
     assert with_duration(None).duration_s is None
     assert with_duration("1m").created_s == 1795394622.0
+
+
+def status(*, said: str, counts: list[int] | None) -> FaultWire:
+    records = (
+        None
+        if counts is None
+        else [
+            {"id": f"ns/p{i}", "phase": "Injected", "injectedCount": count} for i, count in enumerate(counts)
+        ]
+    )
+    body = {
+        "metadata": {"name": "x"},
+        "status": {
+            "conditions": [{"type": "AllInjected", "status": said}, {"type": "Selected", "status": "True"}],
+            "experiment": {"desiredPhase": "Run", "containerRecords": records},
+        },
+    }
+    return msgspec.convert(body, FaultWire)
+
+
+@pytest.mark.parametrize(
+    ("said", "counts", "injected"),
+    [
+        ("True", [1, 1], True),
+        ("True", [1, 2], True),
+        ("False", [1, 1], False),
+        ("True", [1, 0], False),
+        ("True", [], False),
+        ("True", None, False),
+    ],
+)
+def test_injected_needs_the_word_and_every_target(
+    said: str, counts: list[int] | None, *, injected: bool
+) -> None:
+    assert status(said=said, counts=counts).injected is injected

@@ -87,6 +87,12 @@ def test_a_series_of_unknown_birth_adds_nothing_and_says_so(bench: "Bench") -> N
     assert "no known creation" in found.notes[0]
 
 
+def test_a_series_first_seen_in_the_window_but_older_than_it_adds_nothing() -> None:
+    """A target that was scraped late: what it counted before the window is not of the window."""
+    found = increase([of(9, 11, start_s=1.0)], [of(T0 - 5, T0 - 5, start_s=1.0)], T0, T0 + 9)
+    assert (found.total, found.exact) == (2, False)
+
+
 def of(*values: float, start_s: float = 0.0, **labels: str) -> Series:
     samples = tuple(Sample(T0 + start_s + i, value) for i, value in enumerate(values))
     return Series({"__name__": "ev_total", **labels}, samples)

@@ -27,6 +27,12 @@ def test_a_window_holds_exactly_the_samples_at_and_between_its_edges(bench: "Ben
     assert [sample.ts_s - T0 for sample in found.samples] == [2.0, 2.25, 2.5, 2.75, 3.0]
 
 
+def test_a_sample_a_millisecond_outside_is_outside(bench: "Bench") -> None:
+    bench.write("lag", [(1.999, 1.0), (2.0, 2.0), (3.0, 3.0), (3.001, 4.0)])
+    (found,) = bench.prometheus.raw(selector("lag", run=bench.run), T0 + 2, T0 + 3)
+    assert [sample.value for sample in found.samples] == [2.0, 3.0]
+
+
 def test_a_long_window_is_not_thinned(bench: "Bench") -> None:
     bench.write("lag", grid(0, 3000))
     (found,) = bench.prometheus.raw(selector("lag", run=bench.run), T0, T0 + 3000)

@@ -88,6 +88,12 @@ def test_the_slowest_replica_decides_and_a_missing_one_is_not_well(bench: "Bench
     assert missing.reason == "2 of 3 series present"
 
 
+def test_nan_is_bad_whatever_the_condition_makes_of_it() -> None:
+    series = Series({}, tuple(Sample(10 + 0.25 * i, math.nan if i < 8 else 0.0) for i in range(41)))
+    found = recovery([series], lambda lag: not lag > 1, fault_end_s=10, until_s=20, hold_s=5, max_gap_s=0.6)
+    assert (found.earliest_s, found.latest_s) == (1.75, 2.0)
+
+
 def test_no_series_is_never_well() -> None:
     found = recovery((), lambda _: True, fault_end_s=1, until_s=9, hold_s=1, max_gap_s=1, expect=0)
     assert found.recovered is False

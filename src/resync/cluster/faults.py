@@ -1,7 +1,7 @@
 """One fault, from creation to being gone.
 
 `apply` creates it under the run's label, `await_injected` waits until the mesh says that every target has it,
-`heal` deletes it and waits until it is gone. What a crash leaves behind is the subject of
+`heal` (`resync.cluster.healing`) ends it. What a crash leaves behind is the subject of
 `resync.cluster.residues`. Each step tells apart "it did not happen" and "it may have happened": after an
 answer that never came, `apply` looks.
 """
@@ -12,45 +12,28 @@ from collections.abc import Callable
 import msgspec
 
 from resync.cluster import errors
-from resync.cluster.connecting import MERGE_PATCH, Cluster, path_of
-from resync.cluster.kinds import KINDS
+from resync.cluster.appliedfaults import MANAGED_BY, MANAGED_LABEL, RUN_LABEL, AppliedFault
+from resync.cluster.connecting import Cluster, path_of
+from resync.cluster.healing import Escalated, Healed, escalate, heal
 from resync.cluster.manifests import Manifest
 from resync.cluster.statuses import FaultWire, Record, failures
 
-RUN_LABEL = "resync.dev/run"
-MANAGED_LABEL = "app.kubernetes.io/managed-by"
-MANAGED_BY = "resync"
+__all__ = [
+    "MANAGED_BY",
+    "MANAGED_LABEL",
+    "RUN_LABEL",
+    "AppliedFault",
+    "Escalated",
+    "Healed",
+    "InjectedFault",
+    "apply",
+    "await_injected",
+    "escalate",
+    "heal",
+]
+
 POLL_S = 0.05
 LOOKS_MAX = 3
-
-
-class AppliedFault(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault that exists.
-
-    `created_s` is its creationTimestamp (whole seconds): `duration_s` counts from it.
-    """
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-    run_id: str
-    created_s: float
-    duration_s: float
-
-    @property
-    def expires_s(self) -> float:
-        """Epoch seconds at which the mesh ends it by itself."""
-        return self.created_s + self.duration_s
-
-    @property
-    def path(self) -> str:
-        """Where the API keeps it."""
-        return KINDS[self.kind].path(self.namespace, self.name)
-
-    def __str__(self) -> str:
-        """How messages name it."""
-        return f"{self.kind} {self.namespace}/{self.name}"
 
 
 class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,22 +41,6 @@ class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
 
     applied: AppliedFault
     records: tuple[Record, ...]
-
-
-class Healed(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault that is gone. `already_gone`: there was nothing to delete. `records`: the last ones seen."""
-
-    applied: AppliedFault
-    already_gone: bool
-    waited_s: float
-    records: tuple[Record, ...] = ()
-
-
-class Escalated(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault whose object is gone by force; the rules it set in its targets may remain."""
-
-    applied: AppliedFault
-    steps: tuple[str, ...]
 
 
 def apply(cluster: Cluster, manifest: Manifest, *, run_id: str) -> AppliedFault:
@@ -234,110 +201,3 @@ def _selected_nobody(cluster: Cluster, applied: AppliedFault) -> bool:
         event.involved_object.uid == applied.uid and "no pod is selected" in event.message
         for event in found.items
     )
-
-
-def heal(cluster: Cluster, applied: AppliedFault, timeout_s: float) -> Healed:
-    """The fault, once it is gone. That it was gone already is fine, and said.
-
-    Only the object with that uid is deleted: a newer one of the same name is somebody else's. Failed calls
-    are repeated until `timeout_s`. Raises NotHealedError with what still holds it, ClusterError for what
-    repeating cannot cure.
-    """
-    began = time.monotonic()
-    deadline = began + timeout_s
-    asked = False
-    seen: FaultWire | None = None
-    trouble = ""
-    while True:
-        try:
-            asked = asked or _delete(cluster, applied)
-            found = _still_there(cluster, applied) if asked else None
-        except errors.ClusterError as problem:
-            if not problem.retryable:
-                raise
-            trouble = str(problem)
-        else:
-            if found is None:
-                waited_s = time.monotonic() - began
-                records = seen.records if seen else ()
-                return Healed(applied=applied, already_gone=not asked, waited_s=waited_s, records=records)
-            seen = found
-        if time.monotonic() >= deadline:
-            raise errors.NotHealedError(_not_gone(applied, seen, timeout_s, trouble))
-        time.sleep(POLL_S)
-
-
-def _delete(cluster: Cluster, applied: AppliedFault) -> bool:
-    """Ask for the deletion of exactly that object; False when there is none."""
-    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": applied.uid}}
-    try:
-        cluster.request("DELETE", applied.path, body=options)
-    except errors.NotFoundError:
-        return False
-    except errors.ConflictError:
-        if _still_there(cluster, applied) is None:
-            return False
-        raise
-    return True
-
-
-def _still_there(cluster: Cluster, applied: AppliedFault) -> FaultWire | None:
-    try:
-        found = cluster.get(applied.path, FaultWire)
-    except errors.NotFoundError:
-        return None
-    return found if found.metadata.uid == applied.uid else None
-
-
-def _not_gone(applied: AppliedFault, seen: FaultWire | None, timeout_s: float, trouble: str) -> str:
-    opening = f"{applied} is not gone {timeout_s:g} s after it was asked to end"
-    if seen is None:
-        return f"{opening}: {trouble}; it ends by itself at its expiry while the mesh's controller lives"
-    held = ", ".join(seen.metadata.finalizers or ()) or "nothing"
-    said = "; ".join(failures(seen.records)) or "no attempt was reported as failed"
-    return (
-        f"{opening}: held by {held}; {said}. Next: `resync sweep --force`, which may leave rules in the pods"
-    )
-
-
-FORCE = "chaos-mesh.chaos-mesh.org/cleanFinalizer"
-
-
-def escalate(cluster: Cluster, applied: AppliedFault, timeout_s: float) -> Escalated:
-    """Remove a fault that `heal` could not, by the two escapes that work, each for half of `timeout_s`.
-
-    First the mesh is told to let go (annotation `cleanFinalizer: forced`), then the finalizers are taken away
-    (Chaos Mesh issues 3929, 4392). Nothing of this undoes rules already set in a pod: delete the pod, or
-    check the data path. Raises NotHealedError, ClusterError.
-    """
-    steps: list[str] = []
-    escapes: tuple[tuple[str, dict[str, object]], ...] = (
-        (f"annotated {FORCE}=forced", {"annotations": {FORCE: "forced"}}),
-        ("took the finalizers away", {"finalizers": None}),
-    )
-    for said, change in escapes:
-        if not _patch(cluster, applied, change):
-            break
-        steps.append(said)
-        try:
-            heal(cluster, applied, timeout_s / len(escapes))
-        except errors.NotHealedError:
-            continue
-        break
-    if _still_there(cluster, applied) is not None:
-        raise errors.NotHealedError(
-            f"{applied} outlived every escape: {'; '.join(steps)}; delete its target pods"
-        )
-    return Escalated(applied=applied, steps=tuple(steps))
-
-
-def _patch(cluster: Cluster, applied: AppliedFault, change: dict[str, object]) -> bool:
-    """Change the metadata of exactly that object; False when it is gone."""
-    body = {"metadata": {"uid": applied.uid, **change}}
-    try:
-        cluster.request("PATCH", applied.path, body=body, content_type=MERGE_PATCH)
-    except errors.NotFoundError:
-        return False
-    except errors.ConflictError:
-        return _still_there(cluster, applied) is not None
-    return True
