@@ -51,7 +51,7 @@ class LabHandle:
 
     state: LabState
     state_dir: Path
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     _given: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     """The pods that were exchanged, as they were."""
 

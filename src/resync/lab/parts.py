@@ -85,7 +85,7 @@ async def ready(
     answering = await asyncio.to_thread(prometheus.wait_ready, server)
     gateway = next(pod for pod in pods if pod.role is GATEWAY)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as waits:
-        waits.create_task(readiness.pods_ready(kube, pods))
+        waits.create_task(readiness.pods_ready(kube, pods, workspace.logs))
         waits.create_task(readiness.all_scraped(session, answering.url, pods))
         waits.create_task(readiness.subscribed(session, gateway, pods, with_events=with_events))
     return Urls(answering.url, gateway.url)

@@ -5,14 +5,17 @@ whether it follows every engine. Whatever is missing is part of the sentence a u
 passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 import aiohttp
 import msgspec
 
 from resync.kits.waits import wait_until_async
+from resync.lab import children
+from resync.lab.errors import LabStartError
 from resync.lab.kube import PODS, Kube
 from resync.lab.manifests import ENGINE, NAMESPACE, PodPlan
 
@@ -21,6 +24,7 @@ SCRAPED_TIMEOUT_S = 30.0
 SUBSCRIBED_TIMEOUT_S = 30.0
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 _LIVE = "live"
+_RESTARTS_MAX = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,14 @@ class _Condition(msgspec.Struct, frozen=True):
     status: str
 
 
-class _Status(msgspec.Struct, frozen=True):
+class _Container(msgspec.Struct, frozen=True, rename="camel"):
+    restart_count: int = 0
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
     phase: str = "Pending"
     conditions: list[_Condition] | None = None
+    container_statuses: list[_Container] | None = None
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -57,6 +66,10 @@ class _Pod(msgspec.Struct, frozen=True):
     @property
     def ready(self) -> bool:
         return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions or ())
+
+    @property
+    def restarts(self) -> int:
+        return sum(container.restart_count for container in self.status.container_statuses or ())
 
 
 class _Series(msgspec.Struct, frozen=True):
@@ -81,17 +94,32 @@ class _Index(msgspec.Struct, frozen=True):
     pods: dict[str, _Followed]
 
 
-async def pods_ready(kube: Kube, pods: Sequence[PodPlan]) -> None:
-    """Until every pod is Ready. Raises WaitTimeoutError, KubeError."""
+async def pods_ready(kube: Kube, pods: Sequence[PodPlan], logs: Path) -> None:
+    """Until every pod is Ready; what their processes said is in `logs`.
+
+    Raises:
+        LabStartError: a process ends again and again; with its last words.
+        WaitTimeoutError, KubeError: a pod is not Ready in time, or nobody can say.
+    """
 
     async def seen() -> Missing:
         items, _ = await kube.list(PODS, NAMESPACE)
         found = {pod.metadata.name: pod for pod in msgspec.convert(items, list[_Pod])}
+        _refuse_crashing(found.values(), logs)
         return Missing(
             tuple(_unready(pod.name, found.get(pod.name)) for pod in pods if not _ready(found, pod))
         )
 
     await wait_until_async(seen, what="every pod to be Ready", timeout_s=PODS_TIMEOUT_S, every_s=0.1)
+
+
+def _refuse_crashing(pods: Iterable[_Pod], logs: Path) -> None:
+    for pod in pods:
+        if pod.restarts >= _RESTARTS_MAX and not pod.ready:
+            said = children.last_line(logs / f"{NAMESPACE}_{pod.metadata.name}.log")
+            raise LabStartError(
+                f"pod {pod.metadata.name} ends as soon as it is started; its last words: {said}"
+            )
 
 
 def _ready(found: dict[str, _Pod], pod: PodPlan) -> bool:
