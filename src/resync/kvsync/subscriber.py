@@ -441,8 +441,21 @@ class Subscriber:
         self._retry_helps = self._first_answered is None or self._first_answered <= self._applied + 1
         self._purge(reason)
         self._base_exact = False
+        self._keep_last_run()
         self._catch_up(None)
+        self._highest_seen = self._applied  # what the limit refused shows as a gap with the next batch
         self._degrade(reason)
+
+    def _keep_last_run(self) -> None:
+        """Of what is held back, keep what has no hole behind it.
+
+        A hole could hide a removal, and leave a phantom.
+        """
+        newest = max(self._held, default=NOTHING)
+        first = newest
+        while first - 1 in self._held:
+            first -= 1
+        self._held = {seq: message for seq, message in self._held.items() if seq >= first}
 
     def _why_incomplete(self) -> str:
         wanted, first = self._applied + 1, self._first_answered
