@@ -70,6 +70,7 @@ class Bench:
     directory: Path
     experiment: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    bench: Path = BENCH
 
     def start(self, *options: str, knobs: Mapping[str, object] | None = None) -> subprocess.Popen[str]:
         """Start `chaos run` on the experiment."""

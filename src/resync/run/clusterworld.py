@@ -25,7 +25,7 @@ from resync.run.settings import Settings
 from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind
 
 INJECT_LIMIT_S = 15.0
-HEAL_LIMIT_S = 10.0
+HEAL_LIMIT_S = 5.0
 
 _STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
     (

@@ -212,7 +212,7 @@ class MadeWorld:
             namespace="default",
             plural="networkchaos",
             fault_kind="NetworkChaos",
-            duration_s=float(str(self.knobs.get("duration_s", 3.0))),
+            duration_s=float(str(self.knobs.get("duration_s", 2.0))),
             run=run_id,
             manifest=manifest.encode(),
         )
@@ -253,7 +253,7 @@ class MadeWorld:
             raise UnmeasuredError("the mesh did not inject it", next_step="look at the mesh")
         self.fault.write_text(plan.run)
         self.numbers.injected_s = time.time()
-        created = float(math.floor(time.time()))
+        created = time.time()
         return Injected(created, created + plan.duration_s, ENGINES)
 
     def present(self, plan: FaultPlan) -> bool:  # noqa: ARG002

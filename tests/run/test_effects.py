@@ -1,0 +1,92 @@
+"""What a delay must do to the data path, by direction, and that less than that is not proof."""
+
+import pytest
+
+from resync.run import effect
+from resync.run.effect import Expected, PodReadings, Reading
+from resync.run.evidence import Series
+from resync.run.settings import Direction
+
+BASELINE, WINDOW = (0.0, 4.0), (10.0, 14.0)
+
+
+def every(start_s: float, end_s: float, took_ms: float, *, gap_s: float = 0.25) -> list[Reading]:
+    count = int((end_s - start_s) / gap_s)
+    return [Reading(start_s + (i + 1) * gap_s, took_ms) for i in range(count)]
+
+
+def judged(fault: list[Reading], *, age: list[Reading] | None = None) -> effect.PodEffect:
+    return effect.pod_effect(
+        PodReadings("default/engine-0", [*every(0, 4, 2.0), *fault], [*every(0, 4, 3.0), *(age or [])]),
+        baseline=BASELINE,
+        window=WINDOW,
+        age=effect.expected_age("both", latency_ms=50, jitter_ms=10),
+        rtt=effect.expected_rtt("both", latency_ms=50, jitter_ms=10),
+        piece_s=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("direction", "age_ms", "rtt_ms"), [("to", 0, 50), ("from", 50, 50), ("both", 50, 100)]
+)
+def test_direction_says_what_is_added(direction: Direction, age_ms: float, rtt_ms: float) -> None:
+    assert effect.expected_age(direction, latency_ms=50, jitter_ms=10).added_ms == age_ms
+    assert effect.expected_rtt(direction, latency_ms=50, jitter_ms=10).added_ms == rtt_ms
+
+
+def test_jitter_and_slack_lower_the_threshold() -> None:
+    assert Expected(100, 20).threshold_ms(2.0) == pytest.approx(77.0)
+
+
+def test_a_delay_on_every_measurement_is_proven() -> None:
+    seen = judged(every(10, 14, 102.0), age=every(10.1, 14, 53.0))
+    assert not seen.doubts
+    assert seen.rtt_added_ms == 100.0
+    assert seen.age_added_ms == 50.0
+
+
+def test_one_fast_round_trip_in_the_window_is_a_doubt() -> None:
+    readings = every(10, 14, 102.0)
+    readings[7] = Reading(readings[7].done_s, 20.0)
+    assert "1 of" in judged(readings).doubts[0]
+
+
+def test_a_fault_that_ends_half_way_is_a_doubt() -> None:
+    assert judged([*every(10, 12, 102.0), *every(12, 14, 2.0)]).doubts
+
+
+def test_a_second_without_a_round_trip_is_a_doubt() -> None:
+    assert "no round trip" in judged([*every(10, 11.5, 102.0), *every(13.2, 14, 102.0)]).doubts[0]
+
+
+def test_one_young_event_is_a_doubt() -> None:
+    assert "event ages" in judged(every(10, 14, 102.0), age=[Reading(12.0, 4.0)]).doubts[0]
+
+
+def test_a_silent_engine_leaves_the_proof_to_the_round_trip() -> None:
+    assert not judged(every(10, 14, 102.0)).doubts
+
+
+def test_what_began_before_the_window_does_not_count() -> None:
+    """A scrape inside the window may still show the last measurement from before it."""
+    assert not judged([Reading(10.001, 2.0), *every(10, 14, 102.0)]).doubts
+
+
+def test_nothing_measured_at_all_is_a_doubt() -> None:
+    assert judged([]).doubts
+
+
+def test_no_targeted_pod_proves_nothing() -> None:
+    assert not effect.Effect(()).proven
+
+
+def test_a_repeated_scrape_is_one_measurement() -> None:
+    value = Series(metric="v", labels={}, points=[(1.0, 0.1), (1.25, 0.1), (1.5, 0.2), (1.75, float("nan"))])
+    stamp = Series(metric="s", labels={}, points=[(1.0, 0.9), (1.25, 0.9), (1.5, 1.4), (1.75, 1.7)])
+    assert effect.readings(value, stamp) == [Reading(0.9, 100.0), Reading(1.4, 200.0)]
+
+
+def test_a_peer_that_slowed_is_a_doubt_and_a_silent_one_is_not() -> None:
+    assert effect.peer_doubt(1.0, 60.0, latency_ms=50)
+    assert not effect.peer_doubt(1.0, 1.4, latency_ms=50)
+    assert not effect.peer_doubt(None, None, latency_ms=50)
