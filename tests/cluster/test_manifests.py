@@ -325,3 +325,15 @@ def test_what_is_written_takes_effect_and_means_the_same(micro: int) -> None:
 
 def test_a_manifest_can_be_recorded() -> None:
     assert msgspec.json.encode(parse_manifest(delay()).source)
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "chaos-mesh").glob("*.yaml"))
+
+
+def test_manifests_are_shipped() -> None:
+    assert SHIPPED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_we_ship_is_accepted_by_its_own_checks(path: Path) -> None:
+    assert load_manifest(path).duration_s > 0

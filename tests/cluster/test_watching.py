@@ -226,12 +226,14 @@ def test_a_version_that_is_gone_means_to_list_again(api: ApiProcess, tmp_path: P
 
     async def run() -> None:
         seen = Seen()
-        async with PodWatch(kubeconfig, "ns", on_pods=seen):
+        watch = PodWatch(kubeconfig, "ns", on_pods=seen)
+        async with watch:
 
             async def relisted() -> bool:
                 return len(seen.names() or ()) >= 3
 
             await wait_until_async(relisted, what="three lists", timeout_s=10)
+        assert "410 Expired" in (watch.last_problem or "")
 
     try:
         asyncio.run(run())
