@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,76 @@ class Traffic:
             self.statuses[0] += 1
 
 
+class Relay:
+    """A network between gateway and one engine: every byte is held back `delay_s`, in both directions."""
+
+    PORTS = (8000, 5557, 5558)
+
+    def __init__(self, ip: str, engine: Process) -> None:
+        self.ip = ip
+        self.name = engine.name
+        self.delay_s = 0.0
+        self._engine_ip = engine.ip
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"relay {ip}")
+        self._thread.start()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._servers = [self._do(self._listen(port)) for port in self.PORTS]
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
+
+    async def _listen(self, port: int) -> asyncio.Server:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection(self._engine_ip, port)
+            self._writers += (writer, back)
+            for source, sink in ((reader, back), (there, writer)):
+                queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+                for work in (self._read(source, queue), self._write(queue, sink)):
+                    task = self._loop.create_task(work)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+
+        return await asyncio.start_server(accept, self.ip, port)
+
+    async def _read(self, source: asyncio.StreamReader, queue: "asyncio.Queue[tuple[float, bytes]]") -> None:
+        data = b"-"
+        while data:
+            try:
+                data = await source.read(65536)
+            except ConnectionError:
+                data = b""
+            queue.put_nowait((self._loop.time() + self.delay_s, data))
+
+    async def _write(self, queue: "asyncio.Queue[tuple[float, bytes]]", sink: asyncio.StreamWriter) -> None:
+        while True:
+            due_s, data = await queue.get()
+            await asyncio.sleep(due_s - self._loop.time())
+            if not data:
+                sink.close()
+                return
+            sink.write(data)
+
+    def close(self) -> None:
+        """End every connection."""
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        for task in self._tasks:
+            task.cancel()
+        for writer in self._writers:
+            writer.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # the aborted transports close their sockets in this turn
+
+
 class Fleet:
     """Engines, and what is started beside them; `close` ends whatever still runs."""
 
@@ -181,6 +251,7 @@ class Fleet:
         self._network = f"127.{os.getpid() % 200 + 40}.{next(_NETWORKS) % 250}"
         self._others: list[Process] = []
         self._traffic: list[Traffic] = []
+        self._relays: list[Relay] = []
         self.engines = [
             Process(
                 f"engine-{n}",
@@ -193,9 +264,14 @@ class Fleet:
             for n in range(engines)
         ]
 
+    def relays(self) -> list[Relay]:
+        """A relay in front of every engine; gateways started afterwards go through them."""
+        self._relays = [Relay(f"{self._network}.{200 + n}", engine) for n, engine in enumerate(self.engines)]
+        return self._relays
+
     def gateway(self, *arguments: str, name: str = "gateway-0") -> Process:
         """A gateway subscribed to every engine."""
-        engines = ",".join(f"{engine.name}={engine.ip}" for engine in self.engines)
+        engines = ",".join(f"{way.name}={way.ip}" for way in self._relays or self.engines)
         return self._start(name, 8080, "resync.gateway", "--static-engines", engines, *arguments)
 
     def observer(self, *gateways: Process) -> Process:
@@ -224,6 +300,8 @@ class Fleet:
         for process in (*self._others, *self.engines):
             if process.process.poll() is None:
                 process.kill()
+        for relay in self._relays:
+            relay.close()
 
 
 @pytest.fixture
@@ -233,11 +311,16 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made.close()
 
 
-def complete(gateway: Process, prompt: list[int]) -> tuple[int, dict[str, str], Any]:
-    """One completion: status, headers in lower case, decoded body."""
-    body = msgspec.json.encode({"model": MODEL, "prompt": prompt, "max_tokens": 2})
+def prompt_of(blocks: int, *, seed: int) -> list[int]:
+    """Tokens that fill that many blocks, and five more: no block of it is in a prompt of another seed."""
+    return [seed * 100_000 + n for n in range(blocks * BLOCK + 5)]
+
+
+def complete(front: Process, prompt: list[int]) -> tuple[int, dict[str, str], Any]:
+    """One completion by a gateway or an engine: status, headers in lower case, decoded body."""
+    body = msgspec.json.encode({"model": MODEL, "prompt": prompt, "max_tokens": 1})
     request = urllib.request.Request(  # noqa: S310 - a loopback address of ours
-        gateway.url + "/v1/completions", data=body, headers={"Content-Type": "application/json"}
+        front.url + "/v1/completions", data=body, headers={"Content-Type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
@@ -248,3 +331,13 @@ def complete(gateway: Process, prompt: list[int]) -> tuple[int, dict[str, str], 
 
 def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+@pytest.fixture(name="complete")
+def _complete() -> Callable[[Process, list[int]], tuple[int, dict[str, str], Any]]:
+    return complete
+
+
+@pytest.fixture(name="prompt_of")
+def _prompt_of() -> Callable[..., list[int]]:
+    return prompt_of

@@ -1,10 +1,11 @@
-"""Each deliberate defect shows in the observer as predicted; without one, nothing shows under the same
-load."""
+"""Each deliberate defect shows in the observer as predicted, to the block; without one nothing shows."""
 
 import time
 from typing import Any
 
 import pytest
+
+from resync.kits.waits import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -44,3 +45,166 @@ def test_a_healthy_gateway_shows_nothing_under_load(fleet: Any) -> None:
         assert page.value("resync_gateway_source_exact", **labels) == 1
         assert page.value("resync_gateway_gaps_total", **labels) == 0
         assert page.value("aibrix_kvcache_zmq_connection_status", **labels) == 1
+
+
+def quiet(fleet: Any, *flags: str) -> tuple[Any, Any]:
+    """A gateway and an observer without traffic, once the observer compares."""
+    gateway = fleet.gateway(*flags)
+    observer = fleet.observer(gateway)
+    observer.wait_for("cuts", lambda page: page.total("resync_cuts_total") >= 2)
+    return gateway, observer
+
+
+def caught_up(page: Any) -> bool:
+    """True when every engine's last batch is applied and something was published."""
+    published = {
+        dict(labels)["pod_key"]: value
+        for (name, labels), value in page.samples.items()
+        if name == "resync_published_sequence"
+    }
+    applied = {
+        dict(labels)["pod_key"]: value
+        for (name, labels), value in page.samples.items()
+        if name == "resync_applied_sequence"
+    }
+    return published == applied
+
+
+def after_more_cuts(observer: Any, many: int = 4) -> Any:
+    """A page `many` cuts later, once the gateway has caught up."""
+    before = observer.page().total("resync_cuts_total")
+    return observer.wait_for(
+        "later cuts", lambda page: page.total("resync_cuts_total") >= before + many and caught_up(page)
+    )
+
+
+def evict_elsewhere(fleet: Any, complete: Any, prompt_of: Any) -> None:
+    """Have engines 0 and 1 hold the same ten blocks, then make engine 0 evict them."""
+    for engine in fleet.engines[:2]:
+        complete(engine, prompt_of(10, seed=1))
+    for seed in range(2, 16):
+        complete(fleet.engines[0], prompt_of(10, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        pytest.param((), {}, id="healthy"),
+        pytest.param(("--flaw", "removal-for-all-pods"), {("default/engine-1", "missing"): 10}, id="defect"),
+    ],
+)
+def test_a_removal_that_reaches_every_pod_is_missing_on_the_other(
+    fleet: Any, complete: Any, prompt_of: Any, flags: tuple[str, ...], expected: dict[tuple[str, str], int]
+) -> None:
+    _gateway, observer = quiet(fleet, *flags)
+    evict_elsewhere(fleet, complete, prompt_of)
+    page = after_more_cuts(observer)
+    assert removed(page) >= 10
+    assert page.value("resync_truth_blocks", pod_key="default/engine-1") == 10
+    assert page.divergence() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        pytest.param((), {}, id="healthy"),
+        pytest.param(("--flaw", "unchained"), {("default/engine-0", "mis-hashed"): 9}, id="defect"),
+    ],
+)
+def test_blocks_that_are_not_chained_are_mis_hashed(
+    fleet: Any, complete: Any, prompt_of: Any, flags: tuple[str, ...], expected: dict[tuple[str, str], int]
+) -> None:
+    _gateway, observer = quiet(fleet, *flags)
+    complete(fleet.engines[0], prompt_of(10, seed=1))
+    page = after_more_cuts(observer)
+    assert page.value("resync_truth_blocks", pod_key="default/engine-0") == 10
+    assert page.divergence() == expected
+
+
+def test_a_frozen_gateway_is_late_and_not_wrong_and_goes_on_answering(
+    fleet: Any, complete: Any, prompt_of: Any
+) -> None:
+    gateway, observer = quiet(fleet, "--flaw", "frozen-sequence:6")
+    complete(fleet.engines[0], prompt_of(3, seed=1))
+    before = after_more_cuts(observer)
+    assert before.value("resync_index_blocks", gateway=gateway.pod_key, pod_key="default/engine-0") == 3
+    labels = {"gateway": gateway.pod_key, "pod_key": "default/engine-0"}
+
+    def frozen() -> Any:
+        complete(fleet.engines[0], prompt_of(10, seed=int(time.monotonic() * 10)))
+        page = observer.page()
+        return page if page.value("resync_staleness_seconds", **labels) >= 2 else None
+
+    page = wait_until(frozen, what="staleness", timeout_s=20, every_s=0.3)
+    assert page is not None
+    assert page.value("resync_staleness_blocks", **labels) >= 10
+    assert page.value("resync_published_sequence", pod_key="default/engine-0") > page.value(
+        "resync_applied_sequence", **labels
+    )
+    assert page.divergence() == {}
+    assert complete(gateway, prompt_of(3, seed=1))[0] == 200
+    here = {"pod_key": "default/engine-0"}
+    assert gateway.page().value("resync_gateway_source_exact", **here) == 1
+    assert gateway.get("/health")
+
+
+def test_a_frozen_gateway_freezes_only_once_a_delay_is_there(
+    fleet: Any, complete: Any, prompt_of: Any
+) -> None:
+    relays = fleet.relays()
+    gateway, observer = quiet(fleet, "--flaw", "frozen-sequence")
+    complete(fleet.engines[0], prompt_of(3, seed=1))
+    after_more_cuts(observer, 8)
+    for relay in relays:
+        relay.delay_s = 0.05
+    here = {"pod_key": "default/engine-0"}
+    gateway.wait_for(
+        "slow checks", lambda page: page.value("resync_gateway_engine_rtt_seconds", **here) > 0.1
+    )
+    time_of_check = gateway.page().value("resync_gateway_engine_rtt_timestamp_seconds", **here)
+    gateway.wait_for(
+        "three more checks",
+        lambda page: page.value("resync_gateway_engine_rtt_timestamp_seconds", **here) > time_of_check + 1,
+    )
+    complete(fleet.engines[0], prompt_of(10, seed=2))
+    labels = {"gateway": gateway.pod_key, "pod_key": "default/engine-0"}
+    page = observer.wait_for("staleness", lambda page: page.value("resync_staleness_seconds", **labels) >= 1)
+    assert page.value("resync_staleness_blocks", **labels) == 10
+    assert page.divergence() == {}
+
+
+def test_metrics_that_fall_silent_differ_from_what_the_index_says(
+    fleet: Any, complete: Any, prompt_of: Any
+) -> None:
+    gateway, observer = quiet(fleet, "--flaw", "silent-metrics")
+    for seed in range(1, 5):
+        complete(fleet.engines[0], prompt_of(2, seed=seed))
+    page = after_more_cuts(observer)
+    assert page.divergence() == {}
+    assert page.value("resync_applied_sequence", gateway=gateway.pod_key, pod_key="default/engine-0") >= 3
+    here = {"pod_key": "default/engine-0"}
+    assert gateway.page().value("resync_gateway_applied_sequence", **here) == 0
+
+
+@pytest.mark.parametrize(("flags", "survives"), [((), True), (("--flaw", "short-heartbeat"), False)])
+def test_a_short_heartbeat_survives_no_delay(fleet: Any, flags: tuple[str, ...], survives: bool) -> None:  # noqa: FBT001
+    relays = fleet.relays()
+    gateway, observer = quiet(fleet, *flags)
+    fleet.traffic(gateway)
+    busy = observer.wait_for("evictions", lambda page: removed(page) > 60, timeout_s=30)
+    assert busy.divergence() == {}
+    assert gateway.page().total("resync_gateway_source_exact") == 3
+    for relay in relays:
+        relay.delay_s = 0.05
+    pages = [after_another_cut(observer) for _ in range(24)]
+    missing = [page for page in pages if any(kind == "missing" for _pod, kind in page.divergence())]
+    lost = gateway.page().total("aibrix_kvcache_zmq_disconnections_total")
+    assert (not missing) is survives
+    assert (lost == 0) is survives
+    assert ([page.divergence() for page in pages if page.divergence()] == []) is survives
+
+
+def after_another_cut(observer: Any) -> Any:
+    """The next cut's page."""
+    before = observer.page().total("resync_cuts_total")
+    return observer.wait_for("another cut", lambda page: page.total("resync_cuts_total") > before)
