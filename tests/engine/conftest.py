@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -86,27 +87,43 @@ def _start(log: Path, *arguments: str, env: dict[str, str] | None = None) -> sub
         return subprocess.Popen(command, stderr=stderr, env={**os.environ, **(env or {})})
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Starts engines; whatever still runs at the end is ended."""
+@contextmanager
+def _engines(logs: Path) -> Iterator[Callable[..., Engine]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def make(*arguments: str, env: dict[str, str] | None = None, **events: object) -> Engine:
-        log = tmp_path / f"engine-{len(started)}.log"
-        config = json.dumps({**EVENTS, **events})
-        process = _start(log, "--kv-events-config", config, *arguments, env=env)
+        log = logs / f"engine-{len(started)}.log"
+        process = _start(log, "--kv-events-config", json.dumps({**EVENTS, **events}), *arguments, env=env)
         started.append(process)
         listening = wait_until(
             lambda: re.findall(r"listening on (http://\S+)", log.read_text()),
-            what="the engine",
+            what="the engine to listen",
             timeout_s=TIMEOUT_S,
         )
         return Engine(process, log, listening[0])
 
-    yield make
-    for process in started:
-        process.kill()
-        process.wait(TIMEOUT_S)
+    try:
+        yield make
+    finally:
+        for process in started:
+            process.kill()
+            process.wait(TIMEOUT_S)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Starts engines; whatever still runs at the end is ended."""
+    with _engines(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def small_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One engine of four blocks for questions that change nothing; batch 0 is published."""
+    with _engines(tmp_path_factory.mktemp("small")) as make:
+        server = make("--blocks", "4")
+        server.complete(list(range(17)))
+        yield server
 
 
 _FOLD: dict[type, Callable[[Counter[int], Any], None]] = {

@@ -71,9 +71,9 @@ def test_it_introduces_itself_as_vllm_does(engine: EngineFactory) -> None:
     ids=["model", "empty", "negative token", "no prompt", "stream", "no output", "too long"],
 )
 def test_what_cannot_be_served_gets_a_sentence(
-    engine: EngineFactory, body: dict[str, Any], status: int, sentence: str
+    small_engine: Any, body: dict[str, Any], status: int, sentence: str
 ) -> None:
-    answered, answer = engine("--blocks", "4").ask("/v1/completions", body)
+    answered, answer = small_engine.ask("/v1/completions", body)
     assert answered == status
     assert sentence in answer["error"]["message"]
     assert answer["error"]["code"] == status
@@ -159,11 +159,9 @@ def test_what_truth_says_about_a_past_sequence(engine: EngineFactory) -> None:
     [("1", 409, "not published yet; the last is 0"), ("-2", 410, "forgotten"), ("x", 400, "a batch number")],
 )
 def test_a_sequence_that_cannot_be_answered_for(
-    engine: EngineFactory, query: str, status: int, sentence: str
+    small_engine: Any, query: str, status: int, sentence: str
 ) -> None:
-    server = engine()
-    server.complete(list(range(17)))
-    answered, answer = server.ask(f"/truth?seq={query}")
+    answered, answer = small_engine.ask(f"/truth?seq={query}")
     assert answered == status
     assert sentence in answer["error"]["message"]
 
