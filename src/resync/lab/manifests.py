@@ -32,6 +32,11 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     load: bool = True
     deaf_link: bool = False
 
+    @property
+    def index_view(self) -> bool:
+        """Whether the gateway shows its index, so that it can be asked and audited."""
+        return "--no-index-view" not in self.gateway_args
+
 
 @dataclass(frozen=True, slots=True)
 class Role:

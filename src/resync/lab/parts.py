@@ -74,7 +74,11 @@ async def _mesh(workspace: Workspace, link: Link, seed: int) -> None:
 
 
 async def ready(
-    kube: Kube, workspace: Workspace, pods: Sequence[PodPlan], server: PrometheusServer, *, with_events: bool
+    kube: Kube,
+    options: LabOptions,
+    workspace: Workspace,
+    pods: Sequence[PodPlan],
+    server: PrometheusServer,
 ) -> Urls:
     """Create the pods and wait until all of it works together.
 
@@ -87,7 +91,9 @@ async def ready(
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as waits:
         waits.create_task(readiness.pods_ready(kube, pods, workspace.logs))
         waits.create_task(readiness.all_scraped(session, answering.url, pods))
-        waits.create_task(readiness.subscribed(session, gateway, pods, with_events=with_events))
+        waits.create_task(readiness.at_work(session, answering.url, options))
+        if options.index_view:
+            waits.create_task(readiness.subscribed(session, gateway, pods, with_events=options.load))
     return Urls(answering.url, gateway.url)
 
 

@@ -1,14 +1,15 @@
-"""When a lab is ready: three questions, asked of those who would know, each with a name and a limit.
+"""When a lab is ready: four questions, asked of those who would know, each with a name and a limit.
 
 Kubernetes says whether pods are Ready, Prometheus whether it has seen every target answer, the gateway
-whether it follows every engine. Whatever is missing is part of the sentence a user reads when the limit
-passes.
+whether it follows every engine, the metrics of observer and load whether these are at work. Whatever is
+missing is part of the sentence a user reads when the limit passes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -17,13 +18,18 @@ from resync.kits.waits import wait_until_async
 from resync.lab import children
 from resync.lab.errors import LabStartError
 from resync.lab.kube import PODS, Kube
-from resync.lab.manifests import ENGINE, NAMESPACE, PodPlan
+from resync.lab.manifests import ENGINE, NAMESPACE, LabOptions, PodPlan
 
 PODS_TIMEOUT_S = 30.0
 SCRAPED_TIMEOUT_S = 30.0
 SUBSCRIBED_TIMEOUT_S = 30.0
+AT_WORK_TIMEOUT_S = 30.0
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=2.0)
 _LIVE = "live"
+_AT_WORK = {
+    "the observer's first audit": "(resync_gateways_audited == resync_gateways_selected) > 0",
+    "the load's first answer": 'resync_load_completed_total{status="200"} > 0',
+}
 _RESTARTS_MAX = 1
 
 
@@ -74,7 +80,6 @@ class _Pod(msgspec.Struct, frozen=True):
 
 class _Series(msgspec.Struct, frozen=True):
     metric: dict[str, str]
-    value: tuple[float, str]
 
 
 class _Vector(msgspec.Struct, frozen=True):
@@ -142,10 +147,37 @@ async def all_scraped(session: aiohttp.ClientSession, prometheus_url: str, pods:
     )
 
 
+async def at_work(session: aiohttp.ClientSession, prometheus_url: str, options: LabOptions) -> None:
+    """Until what a run measures is being made: cuts by the observer, answered requests by the load.
+
+    Raises WaitTimeoutError.
+    """
+
+    async def seen() -> Missing:
+        return Missing(
+            tuple([name for name, query in asked.items() if not await _ask(session, prometheus_url, query)])
+        )
+
+    asked = {name: _AT_WORK[name] for name in _who_works(options)}
+    await wait_until_async(
+        seen, what="observer and load to be at work", timeout_s=AT_WORK_TIMEOUT_S, every_s=0.1
+    )
+
+
+def _who_works(options: LabOptions) -> Iterator[str]:
+    if options.index_view:
+        yield "the observer's first audit"
+    if options.load:
+        yield "the load's first answer"
+
+
 async def _up(session: aiohttp.ClientSession, prometheus_url: str) -> set[str]:
-    text = await _text(session, f"{prometheus_url}/api/v1/query?query=up")
-    series = msgspec.json.decode(text, type=_QueryAnswer).data.result if text else []
-    return {one.metric.get("pod", "") for one in series if one.value[1] == "1"}
+    return {one.metric.get("pod", "") for one in await _ask(session, prometheus_url, "up == 1")}
+
+
+async def _ask(session: aiohttp.ClientSession, prometheus_url: str, query: str) -> list[_Series]:
+    text = await _text(session, f"{prometheus_url}/api/v1/query?{urlencode({'query': query})}")
+    return msgspec.json.decode(text, type=_QueryAnswer).data.result if text else []
 
 
 async def subscribed(

@@ -86,7 +86,7 @@ async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]
 
             async with parts.running(order.options, workspace, block) as kube:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    urls = await parts.ready(kube, workspace, pods, server, with_events=order.options.load)
+                    urls = await parts.ready(kube, order.options, workspace, pods, server)
                 found = _lab_state(block, workspace, server, urls.prometheus, urls.gateway)
                 state.write(order.path, found)
                 announce(found)
