@@ -100,6 +100,12 @@ class Process:
             body: bytes = answer.read()
             return body
 
+    def post(self, path: str, body: bytes) -> bytes:
+        """The body of one answer. Raises HTTPError when it is a refusal."""
+        with urllib.request.urlopen(self.url + path, data=body, timeout=5) as answer:  # noqa: S310 - loopback
+            answered: bytes = answer.read()
+            return answered
+
     def page(self) -> Page:
         """The metrics as of now."""
         return Page(self.get("/metrics").decode())
@@ -114,6 +120,18 @@ class Process:
         page = wait_until(holds, what=what, timeout_s=timeout_s, every_s=0.1)
         assert page is not None
         return page
+
+    def wait_until_whole(self, *, engines: int) -> "Process":
+        """This gateway, once so many engines are followed exactly and have answered two health checks."""
+        self.wait_for(
+            "every engine",
+            lambda page: (
+                page.total("resync_gateway_source_exact") == engines
+                and sum(name == "resync_gateway_engine_rtt_seconds" for name, _labels in page.samples)
+                == engines
+            ),
+        )
+        return self
 
     def kill(self) -> None:
         """End it as the kernel would."""

@@ -170,6 +170,7 @@ class Audit:
         metrics.index_blocks.set(len(one.index), gateway, one.pod_key)
         if one.answer is not None and one.pod_key in self._engines():
             metrics.show_engine(one.pod_key, one.answer)
+            metrics.truth_blocks.set(len(one.answer.blocks), one.pod_key)
         if one.applied_seq is None:
             metrics.applied.drop(gateway, one.pod_key)
         else:
