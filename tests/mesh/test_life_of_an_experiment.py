@@ -211,14 +211,17 @@ def test_a_restarted_mesh_goes_on_and_tells_a_forgetful_daemon_again(rig: "Rig",
                 await field.until_condition("restart", "AllInjected")
                 first.cancel()
             field.daemon.asked.clear()
-            await field.kube.delete(NETWORK_CHAOS, field.namespace, "restart")
             async with asyncio.TaskGroup() as tasks:
                 second = tasks.create_task(
                     run_mesh(api.kubeconfig, field.daemon, clock=SystemClock(), seed=1)
                 )
-                await field.until_gone("restart")
+
+                async def told_again() -> bool:
+                    return any(request["tcs"] for request in field.own_requests)
+
+                await wait_until_async(told_again, what="the daemon to be told again", timeout_s=5)
+                await field.delete("restart")
                 second.cancel()
-            assert field.own_requests
             assert not field.own_requests[-1]["tcs"]
 
     asyncio.run(scenario())

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 STUBBORN = """
-import signal, time
+import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print('up', flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 
