@@ -1,6 +1,6 @@
 """Our definitions against Chaos Mesh's own: both accept, refuse and read the same objects alike.
 
-Hand-made objects lie on both sides of every rule; generated ones are drawn from either schema and then spoilt,
+Hand-made objects lie on both sides of every rule; generated ones are drawn from either schema and spoilt,
 so a rule that only one of the two has is found from both directions.
 """
 

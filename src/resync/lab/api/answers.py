@@ -7,7 +7,7 @@ from aiohttp import web
 
 from resync.kits.clocks import Clock
 from resync.lab.api import errors, tables
-from resync.lab.api.objects import JsonObject, encode
+from resync.lab.api.objects import JsonObject, encode, metadata
 from resync.lab.api.resources import Resource
 from resync.lab.api.store import Item
 from resync.lab.api.updating import stored_api_version
@@ -86,10 +86,12 @@ class Renderer:
         return bool(self.resource.renames) or item.body.get("apiVersion") != self.resource.api_version
 
     def _renamed(self, body: JsonObject) -> JsonObject:
+        """Under this group's names; an event gets an eventTime, because the client insists on one."""
         names = self.resource.renames
         shown = {names.get(word, word): value for word, value in body.items()}
         if names and stored_api_version(self.resource) == "v1":
-            shown.setdefault("eventTime", None)
+            created = str(metadata(body).get("creationTimestamp", "")).replace("Z", ".000000Z")
+            shown["eventTime"] = shown.get("eventTime") or created
         return {**shown, "apiVersion": self.resource.api_version}
 
 
