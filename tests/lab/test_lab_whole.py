@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
@@ -118,6 +119,13 @@ def test_a_second_lab_beside_the_first_has_addresses_of_its_own(lab: LabHandle, 
     }
 
 
+def test_a_gateway_with_a_defect_shows_as_divergence_and_goes_with_it(lab: LabHandle) -> None:
+    wrong = 'sum(resync_divergence_blocks{pod_key!="resync-control"})'
+    with lab.replaced("gateway-0", ["--flaw", "removal-for-all-pods"]):
+        wait_until(lambda: total(lab, wrong) > 0, what="the defect to show as divergence", timeout_s=30)
+    wait_until(lambda: lab.query(f"{wrong} == 0"), what="the index to be right again", timeout_s=15)
+
+
 @pytest.fixture
 def detached(tmp_path: Path) -> Iterator[Path]:
     """The state directory of a small lab that nobody owns."""
@@ -177,6 +185,33 @@ def test_a_lab_ends_with_its_owner(tmp_path: Path) -> None:
             owner.kill()
             wait_until(lambda: not marked(mark), what="the lab to end with its owner", timeout_s=4)
             assert lab.wait(1) == 0
+
+
+def test_a_lab_without_its_api_ends_and_says_so(tmp_path: Path) -> None:
+    env = {**os.environ, "RESYNC_STATE_DIR": str(tmp_path)}
+    words = ["up", "--owner-pid", str(os.getpid()), "--engines", "1", "--no-load", "--json"]
+    with subprocess.Popen(
+        [*RESYNC, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as lab:
+        assert lab.stdout is not None
+        mark = mark_of(json.loads(lab.stdout.readline())["prometheus_pid"])
+        (api,) = (
+            pid for pid in marked(mark) if b"resync.lab.api" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        os.kill(api, signal.SIGKILL)
+        _, said = lab.communicate(timeout=10)
+        assert lab.returncode == 2
+        assert said.startswith("resync lab: the lab's Kubernetes API ended with code -9")
+        assert said.count("\n") == 1
+        assert marked(mark) == []
+
+
+def test_a_killed_prometheus_is_not_replaced_behind_a_run_s_back(fresh_lab: FreshLab) -> None:
+    lab = fresh_lab("--engines", "1", "--no-load")
+    os.kill(lab.state.prometheus_pid, signal.SIGKILL)
+    with pytest.raises(requests.ConnectionError):
+        wait_until(lambda: lab.query("up") is None, what="Prometheus to be silent", timeout_s=5)
+    assert state.read(lab.state_dir) == lab.state
 
 
 def test_an_owner_that_does_not_run_is_one_sentence(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ user reads.
 """
 
 import asyncio
+import logging
 import os
 import secrets
 import time
@@ -36,6 +37,7 @@ END_TIMEOUT_S = 2.5
 MARKER = "RESYNC_LAB"
 """Every process of a lab carries this variable, with a value of the lab's own."""
 
+_LOG_FORMAT = "%(asctime)s %(name)s: %(message)s"
 _EXPECTED = (LabError, PrometheusError, KubeError, WaitTimeoutError, OSError)
 
 
@@ -80,6 +82,8 @@ async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]
     with state.held(order.path), addresses.claimed(PORTS) as block:
         pods = pods_of(order.options, block)
         workspace = Workspace.fresh(order.path)
+        # Node and mesh talk into a file: standard error is for the one sentence a user reads.
+        logging.basicConfig(filename=workspace.logs / "lab.log", level=logging.INFO, format=_LOG_FORMAT)
         with _prometheus(binary, workspace, targets_of(pods)) as server:
             # Imported while Prometheus starts: it brings the node, the mesh and the link with it.
             from resync.lab import parts
