@@ -68,10 +68,15 @@ class Process:
         self.url = f"http://{ip}:{port}"
         self.log_path = log_path
         self._arguments = [sys.executable, "-m", *arguments]
-        self.start()
+        self.launch()
 
     def start(self) -> None:
-        """Start it; also after it was killed."""
+        """Start it again after it was killed."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         environment = {
             **os.environ,
             "POD_NAME": self.name,
@@ -81,6 +86,9 @@ class Process:
         environment.pop("KUBECONFIG", None)
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(self._arguments, stderr=log, env=environment)
+
+    def wait_until_up(self) -> None:
+        """Wait until it answers."""
         wait_until(self._answers, what=f"{self.name} to answer", timeout_s=20)
 
     def _answers(self) -> bool:
@@ -281,6 +289,8 @@ class Fleet:
             )
             for n in range(engines)
         ]
+        for engine in self.engines:
+            engine.wait_until_up()
 
     def relays(self) -> list[Relay]:
         """A relay in front of every engine; gateways started afterwards go through them."""
@@ -290,14 +300,14 @@ class Fleet:
     def gateway(self, *arguments: str, name: str = "gateway-0") -> Process:
         """A gateway subscribed to every engine."""
         engines = ",".join(f"{way.name}={way.ip}" for way in self._relays or self.engines)
-        return self._start(name, 8080, "resync.gateway", "--static-engines", engines, *arguments)
+        return self.start(name, 8080, "resync.gateway", "--static-engines", engines, *arguments)
 
     def observer(self, *gateways: Process) -> Process:
         """An observer of those gateways."""
         engines = ",".join(f"{engine.name}={engine.ip}" for engine in self.engines)
         named = ",".join(f"{gateway.name}={gateway.ip}" for gateway in gateways)
         flags = ("--static-engines", engines, "--static-gateways", named, "--control-phase-timeout-s", "1")
-        return self._start("observer-0", 9100, "resync.observer", *flags)
+        return self.start("observer-0", 9100, "resync.observer", *flags)
 
     def traffic(self, gateway: Process, *, rate: float = 30.0, seed: int = 0) -> Traffic:
         """Completions through that gateway, until the fleet is closed."""
@@ -305,11 +315,21 @@ class Fleet:
         self._traffic.append(traffic)
         return traffic
 
-    def _start(self, name: str, port: int, *arguments: str) -> Process:
+    def start(self, name: str, port: int, *arguments: str) -> Process:
+        """One more process, with an address of its own."""
         ip = f"{self._network}.{100 + len(self._others)}"
         process = Process(name, ip, port, self._folder / f"{name}.log", *arguments)
         self._others.append(process)
+        process.wait_until_up()
         return process
+
+    def wait_for_answer(self, gateway: Process, prompt: list[int], *, pod: str) -> None:
+        """Ask until that pod answers."""
+        wait_until(
+            lambda: complete(gateway, prompt)[1].get("target-pod") == pod,
+            what=f"{pod} to answer",
+            timeout_s=5,
+        )
 
     def close(self) -> None:
         """Stop traffic, then processes."""
