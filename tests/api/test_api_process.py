@@ -106,8 +106,8 @@ def test_it_ends_in_good_time_with_watches_open(own: ApiProcess) -> None:
 
 def test_it_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from resync.lab.api.process import start_api\n"
-        "print(start_api(Path(sys.argv[1])).pid, flush=True); time.sleep(60)"
+        "import signal, sys; from pathlib import Path; from resync.lab.api.process import start_api\n"
+        "print(start_api(Path(sys.argv[1])).pid, flush=True); signal.pause()"
     )
     owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
