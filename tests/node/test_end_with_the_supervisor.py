@@ -51,14 +51,17 @@ signal.pause()
 def test_nothing_of_a_pod_is_left(
     rig: "Rig", api: ApiProcess, tmp_path: Path, number: signal.Signals
 ) -> None:
+    # A name of this run: what an earlier, failed run left behind is not this one's.
+    name = f"family-{number.name.lower()}-{os.getpid()}"
+    mark = f"POD_NAME={name}"
+
     async def create() -> None:
         async with Kube.connect(api.kubeconfig) as kube:
             container = {"name": "main", "image": "none", "command": ["python", "-c", FAMILY]}
-            body = {"metadata": {"name": "family"}, "spec": {"containers": [container]}}
+            body = {"metadata": {"name": name}, "spec": {"containers": [container]}}
             await kube.create(PODS, "default", body)
 
     asyncio.run(create())
-    mark = "POD_NAME=family"
     command = [sys.executable, "-c", SUPERVISOR, str(api.kubeconfig), str(tmp_path)]
     with subprocess.Popen(command) as supervisor:
         try:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+# Parallel test processes must not meet on one address.
+OCTETS = {"to": 238, "from": 239, "both": 240}
+
 
 async def round_trip_s(rig: "Rig", machine: "Machine", source: str, target: str) -> float:
     """The middle of five round trips over one connection, from one pod's address to another's."""
@@ -52,7 +55,7 @@ def test_a_delay_is_felt_between_its_pods_only_and_gone_when_deleted(
     rig: "Rig", api: ApiProcess, tmp_path: Path, direction: str, expected_s: float
 ) -> None:
     async def scenario() -> None:
-        async with rig.machine(api, tmp_path, octet=240) as machine:
+        async with rig.machine(api, tmp_path, octet=OCTETS[direction]) as machine:
             optin = {"metadata": {"annotations": {"chaos-mesh.org/inject": "enabled"}}}
             await machine.kube.patch(NAMESPACES, None, "default", optin)
             for name in ("gateway-0", "engine-0", "load-0"):
