@@ -30,7 +30,7 @@ from resync.kvsync.index import PrefixIndex
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent, Message
 from resync.kvsync.subscriber import Apply, AskReplay, Effect, Purge, State, Subscriber, SubscriberSettings
-from resync.kvsync.transitions import TRANSITIONS, Action, Input
+from resync.kvsync.transitions import Input
 
 pytestmark = pytest.mark.unit
 
@@ -310,7 +310,7 @@ class StreamMachine(RuleBasedStateMachine):
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 THOROUGH = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=CHECKS, print_blob=True
+    max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=CHECKS, print_blob=True
 )
 HUNTING = settings(
     THOROUGH, max_examples=400, phases=[Phase.generate], database=None, derandomize=True, print_blob=False
@@ -327,14 +327,6 @@ def test_the_index_ends_equal_to_the_truth(record_property: Callable[[str, objec
 
 
 # --- broken copies ---------------------------------------------------------------------
-
-
-def acting(self: Subscriber, **instead: Action) -> None:
-    """Do something else where an action is due."""
-    mapping: dict[Action, Any] = dict(self._do)
-    for name, action in instead.items():
-        mapping[Action[name]] = self._do[action]
-    self._do = mapping
 
 
 class AsksFromTheNextNumber(Subscriber):
@@ -410,14 +402,6 @@ class StaysExactAfterPoison(Subscriber):
     def _degrade(self, reason: str) -> None:
         if "cannot be read" not in reason:
             super()._degrade(reason)
-
-
-class NeverRetriesARequest(Subscriber):
-    """An answer that never ends is waited for for ever."""
-
-    def replay_timed_out(self, now_s: float) -> tuple[Effect, ...]:
-        del now_s
-        return ()
 
 
 BROKEN = [

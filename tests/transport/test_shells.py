@@ -102,6 +102,19 @@ class Stand:
         self.recorder = Recorder()
         self._life = 0
 
+    async def successor(self, old: Publication) -> Publication:
+        """The next life on the same ports, as soon as ZeroMQ has let go of them."""
+
+        async def bound() -> Publication | None:
+            try:
+                return self.engine(old.event_port, old.replay_port)
+            except zmq.ZMQError:
+                return None
+
+        new = await wait_until_async(bound, what="the ports to be free", timeout_s=5, every_s=0.01)
+        assert new is not None
+        return new
+
     def engine(
         self, event_port: int = 0, replay_port: int | None = 0, *, buffer_steps: int = 10_000
     ) -> Publication:
@@ -189,12 +202,11 @@ async def test_a_gap_is_replayed(stand: Stand) -> None:
 
 async def test_a_restart_in_place_is_noticed_and_nothing_of_the_old_life_is_kept(stand: Stand) -> None:
     with stand.engine() as old:
-        ports = (old.event_port, old.replay_port)
         async with stand.following(stand.source(old)) as subscription:
             stand.publish(old, 3)
             await stand.until(subscription, "the old life", applied_seq=2, exact=True)
             old.close()
-            with stand.engine(*ports) as new:
+            with await stand.successor(old) as new:
                 stand.publish(new, 6)  # already past the old number when the connection comes back
                 after = await stand.until(subscription, "the new life", applied_seq=5, exact=True)
             assert after.restarts == 1

@@ -441,6 +441,9 @@ class Subscriber:
         self._retry_helps = self._first_answered is None or self._first_answered <= self._applied + 1
         self._purge(reason)
         self._base_exact = False
+        if not self._same_life:  # our numbers may be those of a life that is over
+            self._applied = NOTHING
+            self._fingerprints.clear()
         self._keep_last_run()
         self._catch_up(None)
         self._highest_seen = self._applied  # what the limit refused shows as a gap with the next batch
