@@ -181,7 +181,7 @@ class Traffic:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             while not self._stop.is_set():
                 tasks.create_task(self._one(session, self._prompt()))
-                await asyncio.sleep(1 / self._rate)
+                await asyncio.to_thread(self._stop.wait, 1 / self._rate)
 
     def _prompt(self) -> list[int]:
         family = self._dice.randrange(12)
@@ -244,7 +244,9 @@ class Relay:
     async def _write(self, queue: "asyncio.Queue[tuple[float, bytes]]", sink: asyncio.StreamWriter) -> None:
         while True:
             due_s, data = await queue.get()
-            await asyncio.sleep(due_s - self._loop.time())
+            due = asyncio.Event()
+            self._loop.call_at(due_s, due.set)
+            await due.wait()
             if not data:
                 sink.close()
                 return

@@ -44,7 +44,9 @@ class Engine:
         self.running += 1
         self.running_max = max(self.running_max, self.running)
         try:
-            await asyncio.sleep(self.delay_s)
+            over = asyncio.Event()
+            asyncio.get_running_loop().call_later(self.delay_s, over.set)
+            await over.wait()
         finally:
             self.running -= 1
         return web.Response(status=self.status)
