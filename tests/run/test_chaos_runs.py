@@ -1,4 +1,4 @@
-"""Whole `chaos run`s over the made world: no trap of Chaos Toolkit ends in exit code 0, and all end healed."""
+"""Whole `chaos run`s over the made world: no trap of Chaos Toolkit exits 0, and all end healed."""
 
 import json
 from collections.abc import Callable
@@ -163,7 +163,7 @@ def test_an_exception_inside_a_hook_never_exits_0(bench: Bench, inside: str) -> 
     bench.environment |= {"BROKEN_HOOK": "", "BROKEN_HOW": "inside", "BROKEN_INSIDE": inside}
     ran = bench.run()
     assert ran.code != 0
-    assert inside == "arm" or inside == "wind_up" or ran.healed
+    assert inside in {"arm", "wind_up"} or ran.healed
 
 
 @pytest.mark.parametrize("module", ["no.such.module", None])
@@ -221,7 +221,7 @@ def test_a_damaged_experiment_never_exits_0_and_is_healed(
 
 
 def test_a_tolerance_that_crashes_after_the_injection_is_healed_and_says_so(bench: Bench) -> None:
-    """The worst case of Chaos Toolkit: traceback, no journal, no rollbacks, not even with the strategy always."""
+    """The worst case of Chaos Toolkit: traceback, no journal, no rollbacks, whatever the strategy."""
     probe = raising("answers-none-the-second-time")
     (bench.directory / "twice.py").write_text(
         "seen = []\ndef once():\n    seen.append(1)\n    return 'yes' if len(seen) == 1 else None\n"

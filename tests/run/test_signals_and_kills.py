@@ -1,7 +1,7 @@
 """A run that is stopped at any step ends healed, readable and void; a killed one can still be judged.
 
-The steps are the kinds of evidence record, and the record's appearance in the file is the trigger: a new kind is
-covered by existing.
+The steps are the kinds of evidence record, and the record's appearance in the file is the trigger: a new
+kind is covered by existing.
 """
 
 import signal

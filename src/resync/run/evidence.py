@@ -328,7 +328,8 @@ class EvidenceFile:
         Raises EvidenceError when it cannot be, or exists: a run never continues another's evidence.
         """
         self.path = path
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler notes its signal, and may have interrupted this thread in `append`.
+        self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o644)
