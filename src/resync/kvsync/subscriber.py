@@ -17,7 +17,9 @@ restarted, start over from nothing). Complete means contiguous up to the highest
 marker says. After a connect one complete answer is not enough, for it can be older than the subscription; a
 second one settles it. What stays incomplete after a limited number of tries is given up visibly: the index is
 purged, the source is *degraded*, and where that can help it is tried again later, without touching the index
-until an answer begins at 0. A degraded source can lack blocks, it never has blocks that are not there.
+until an answer begins at 0. A source
+degraded that way can lack blocks, it never has blocks that are not there. One batch that cannot be read
+degrades too, but leaves the index as it is: wrong in what that batch said, right in the rest.
 
 States: CONNECTING (no connection; live batches are ignored, a replay will bring them) - REPLAYING
 (connected, catching up) - LIVE - GAP (a number was skipped, replay asked for) - RESYNCING (starting over
