@@ -3,11 +3,14 @@
 import click
 
 from resync.lab.commands import lab
+from resync.run.commands import preview, sweep, verdict
 
 
 @click.group()
+@click.version_option(package_name="resync")
 def main() -> None:
     """Does our KV-cache index survive a bad day?"""
 
 
-main.add_command(lab)
+for command in (lab, preview, sweep, verdict):
+    main.add_command(command)
