@@ -7,7 +7,7 @@ COVERAGE ?=
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench clean
+.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench docs clean
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,6 +54,9 @@ nightly: lint types layers ## every test there is
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## write the generated pages
+	$(BIN)/python docs/tables.py
 
 clean: ## remove what the targets above made in this tree
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
