@@ -41,16 +41,18 @@ test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 6
 	$(PYTEST) -n 2 -m "not integration and not e2e and not nightly"
 
 test-integration: $(STAMP) ## real sockets, real processes, real Prometheus
-	$(PYTEST) -m "integration and not nightly"
+	$(PYTEST) -n 2 -m "integration and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
 	$(PYTEST) -m "e2e and not nightly"
 
 test: lint types layers ## everything but the nightly tier (<= 8 min on two cores)
-	$(PYTEST) -m "not nightly"
+	$(PYTEST) -n 2 -m "not e2e and not nightly"
+	$(PYTEST) -m "e2e and not nightly"
 
 nightly: lint types layers ## every test there is
-	$(PYTEST)
+	$(PYTEST) -n 2 -m "not e2e"
+	$(PYTEST) -m e2e
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks
