@@ -15,7 +15,10 @@ The naive proof compares two averages. It would accept a fault that stood for ha
 the window into pieces of about a second and wants, for every targeted pod and in every piece, at least one
 round trip measured *wholly inside the fault*, and every such measurement (event ages too) at least at
 
-    baseline median + expected - jitter of the legs - 5 ms
+    baseline low + expected - jitter of the legs - 5 ms
+
+where the low is the 10th percentile of the baseline: a delayed path is never faster than the best of an
+undelayed one plus the delay, while its median moves with the load of the machine.
 
 An event age proves only where an event was; an engine that stays silent leaves the proof to the round trip. A
 measurement counts when it began after the injection was complete, by the timestamp exported beside it: a
@@ -155,6 +158,18 @@ def piece_length_s(interval_s: float) -> float:
     return max(PIECE_S, SCRAPES_PER_PIECE * interval_s)
 
 
+def low_ms(measured: Sequence[Reading]) -> float | None:
+    """The 10th percentile of the measurements, None without any."""
+    took = sorted(r.took_ms for r in measured)
+    return took[len(took) // 10] if took else None
+
+
+def spread_ms(measured: Sequence[Reading]) -> float:
+    """The distance of the 10th and the 90th percentile: small while nothing changes on the path."""
+    took = sorted(r.took_ms for r in measured)
+    return took[len(took) - 1 - len(took) // 10] - took[len(took) // 10] if took else math.inf
+
+
 def _median_ms(measured: Sequence[Reading]) -> float | None:
     return statistics.median(r.took_ms for r in measured) if measured else None
 
@@ -190,14 +205,15 @@ def pod_effect(
     """The effect on one pod over `window`, compared with its own `baseline`."""
     base_rtt, base_age = _median_ms(fresh(pod.rtt, baseline)), _median_ms(fresh(pod.age, baseline))
     now_rtt, now_age = fresh(pod.rtt, window), fresh(pod.age, window)
+    low_rtt, low_age = low_ms(fresh(pod.rtt, baseline)), low_ms(fresh(pod.age, baseline))
     doubts: list[str] = []
-    if base_rtt is None:
+    if low_rtt is None:
         doubts.append(f"{pod.pod_key}: no round trip measured in the baseline")
     else:
-        doubts += _low(pod.pod_key, "round trips", now_rtt, rtt.threshold_ms(base_rtt))
+        doubts += _low(pod.pod_key, "round trips", now_rtt, rtt.threshold_ms(low_rtt))
     doubts += _gaps(pod.pod_key, now_rtt, window, piece_s)
-    if base_age is not None and age.added_ms > 0:
-        doubts += _low(pod.pod_key, "event ages", now_age, age.threshold_ms(base_age))
+    if low_age is not None and age.added_ms > 0:
+        doubts += _low(pod.pod_key, "event ages", now_age, age.threshold_ms(low_age))
     return PodEffect(
         pod.pod_key, _added(base_rtt, now_rtt), _added(base_age, now_age), len(now_rtt), tuple(doubts)
     )

@@ -13,7 +13,17 @@ from collections.abc import Mapping
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import evidence
-from resync.run.effect import LEGS, RTT, Reading, expected_rtt, fresh, measured, piece_length_s
+from resync.run.effect import (
+    LEGS,
+    PIECE_S,
+    RTT,
+    Reading,
+    expected_rtt,
+    fresh,
+    low_ms,
+    measured,
+    piece_length_s,
+)
 from resync.run.errors import RefusedError, UnmeasuredError
 from resync.run.evidence import Healer
 from resync.run.runs import Run
@@ -63,16 +73,16 @@ def inject(run: Run, manifest: str) -> None:
 
 def _baseline_ms(run: Run) -> Mapping[str, float]:
     samples = run.samples["baseline"]
-    medians: dict[str, float] = {}
+    lows: dict[str, float] = {}
     for pod in run.targeted():
-        took = sorted(r.took_ms for r in fresh(measured(samples, RTT, pod), samples.window))
-        if not took:
+        low = low_ms(fresh(measured(samples, RTT, pod), samples.window))
+        if low is None:
             raise UnmeasuredError(
                 f"no round trip to {pod} was measured in the baseline",
                 next_step="see that the gateway exports resync_gateway_engine_rtt_seconds for every engine",
             )
-        medians[pod] = took[len(took) // 2]
-    return medians
+        lows[pod] = low
+    return lows
 
 
 def _readings(run: Run, since_s: float) -> Mapping[str, list[Reading]]:
@@ -215,11 +225,23 @@ def heal(run: Run, by: Healer) -> float:
 
 
 def conclude(run: Run) -> float:
-    """Heal, then take the samples of the window that was observed. Returns the seconds healing took."""
+    """Heal, then take the samples of the window that was observed. Returns the seconds healing took.
+
+    When the watch gave up, what was measured until then is kept all the same: it cannot pass a run, but a
+    breach in it is a breach. A run that was told to stop takes no time for that.
+    """
     took_s = heal(run, "method")
-    if run.observed is not None and "fault" not in run.samples:
-        take(run, "fault", run.observed)
+    window = run.observed or _unfinished(run)
+    if window is not None and "fault" not in run.samples and not run.signals.count:
+        take(run, "fault", window)
     return took_s
+
+
+def _unfinished(run: Run) -> tuple[float, float] | None:
+    """The window from the first proof to the healing, None when there is too little of it."""
+    if run.proven_from_s is None or run.healed_s is None:
+        return None
+    return (run.proven_from_s, run.healed_s) if run.healed_s - run.proven_from_s > PIECE_S else None
 
 
 def _note_healed(run: Run, plan: FaultPlan, by: Healer, requested_s: float) -> None:

@@ -6,13 +6,17 @@ observer's positive control: one divergence it plants at its start, and that has
 as 0, then 1, then 0 again.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import evidence
+from resync.run.claims import judge_all
+from resync.run.effect import RTT, expected_rtt, fresh, measured, spread_ms
 from resync.run.errors import RefusedError
 from resync.run.evidence import Series
+from resync.run.judgements import Outcome
 from resync.run.runs import Run
 from resync.run.samples import CONTROL_POD, Samples
 from resync.run.sampling import ask, keep, settle_s
@@ -24,6 +28,10 @@ CONTROL_LIMIT_S = 120.0
 
 CONTROL_WAIT_S = 20.0
 """An observer this young may still be at it."""
+
+CALM_MS_MIN = 5.0
+SETTLE_LIMIT_S = 12.0
+"""A system that is not steady for this long is not steady."""
 
 BASELINE_LIMIT_S = 12.0
 """A lab that has just started needs this long at most until a baseline can be had."""
@@ -170,10 +178,39 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
         ) from error
     if taken is None:
         raise AssertionError("wait_until returned without a baseline")
-    keep(run, taken)
-    _passed(
-        run, "metrics-move", f"{len(MUST_MOVE)} metrics moved in {settings.baseline_s:g} s before the fault"
-    )
+    _passed(run, "metrics-move", f"{len(MUST_MOVE)} metrics moved in {settings.baseline_s:g} s")
+    keep(run, _settled(run, taken))
+
+
+def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
+    """The first baseline in which nothing is wrong or missing, for as long as a system may take to settle.
+
+    A pod that was replaced a moment ago is still in the last seconds of samples. A system that does not
+    settle keeps its last baseline, and the steady state before the fault says what is wrong with it.
+    """
+    last = [first]
+
+    def calm() -> bool:
+        samples = Samples(last[0])
+        judged = judge_all(samples, run.context("baseline"))
+        if all(j.outcome is Outcome.HELD for j in judged) and _path_calm(run, samples):
+            return True
+        length_s = first.window[1] - first.window[0]
+        end_s = run.now_s() - settle_s(first.interval_s)
+        last[0] = ask(run, "baseline", (end_s - length_s, end_s))
+        return False
+
+    with contextlib.suppress(WaitTimeoutError):
+        wait_until(calm, what="a steady baseline", timeout_s=SETTLE_LIMIT_S, every_s=4 * first.interval_s)
+    return last[0]
+
+
+def _path_calm(run: Run, samples: Samples) -> bool:
+    """Whether every targeted round trip stays put: an earlier fault may still be in the window."""
+    settings = run.must_settings()
+    added_ms = expected_rtt(settings.direction, latency_ms=settings.latency_ms, jitter_ms=0.0).added_ms
+    spreads = [spread_ms(fresh(measured(samples, RTT, pod), samples.window)) for pod in run.targeted()]
+    return all(spread <= max(CALM_MS_MIN, added_ms / 4) for spread in spreads)
 
 
 def unmoved(samples: Samples, engines: Sequence[str]) -> Iterator[str]:
