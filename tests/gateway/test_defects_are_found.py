@@ -90,7 +90,9 @@ def evict_elsewhere(fleet: Any, complete: Any, prompt_of: Any) -> None:
     ("flags", "expected"),
     [
         pytest.param((), {}, id="healthy"),
-        pytest.param(("--flaw", "removal-for-all-pods"), {("default/engine-1", "missing"): 10}, id="defect"),
+        pytest.param(
+            ("--flaw", "removal-for-all-pods:0"), {("default/engine-1", "missing"): 10}, id="defect"
+        ),
     ],
 )
 def test_a_removal_that_reaches_every_pod_is_missing_on_the_other(
@@ -108,7 +110,7 @@ def test_a_removal_that_reaches_every_pod_is_missing_on_the_other(
     ("flags", "expected"),
     [
         pytest.param((), {}, id="healthy"),
-        pytest.param(("--flaw", "unchained"), {("default/engine-0", "mis-hashed"): 9}, id="defect"),
+        pytest.param(("--flaw", "unchained:0"), {("default/engine-0", "mis-hashed"): 9}, id="defect"),
     ],
 )
 def test_blocks_that_are_not_chained_are_mis_hashed(

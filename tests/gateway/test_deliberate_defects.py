@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 import resync
 from resync.gateway import flaws
 from resync.gateway.errors import BadSettingError
-from resync.gateway.flaws import SLOW_S, parts_for
+from resync.gateway.flaws import SLOW_S
 from resync.gateway.metrics import SourceFamilies
 from resync.gateway.parts import Parts
 from resync.kits.clocks import ManualClock
@@ -21,6 +21,10 @@ A, B = "default/engine-a", "default/engine-b"
 STORED = BlockStored(block_hashes=(1, 2, 3), parent_block_hash=None, token_ids=tuple(range(12)), block_size=4)
 
 
+def parts_for(text: str | None) -> Parts:
+    return flaws.parts_for(text, ManualClock())
+
+
 def index_of(name: str | None) -> PrefixIndex:
     return parts_for(name).index(block_size=4)
 
@@ -29,7 +33,10 @@ def keys(index: PrefixIndex, pod: str) -> dict[int, int | None]:
     return {entry.hash: entry.prefix_key for entry in index.entries(pod)}
 
 
-@pytest.mark.parametrize(("name", "left"), [(None, {1, 2, 3}), ("removal-for-all-pods", {1, 3})])
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [(None, {1, 2, 3}), ("removal-for-all-pods", {1, 2, 3}), ("removal-for-all-pods:0", {1, 3})],
+)
 def test_a_removal_reaches_other_pods_only_with_the_defect(name: str | None, left: set[int]) -> None:
     index = index_of(name)
     index.store(A, STORED)
@@ -40,7 +47,7 @@ def test_a_removal_reaches_other_pods_only_with_the_defect(name: str | None, lef
 
 
 def test_unchained_blocks_have_the_right_hashes_and_wrong_prefixes() -> None:
-    right, wrong = index_of(None), index_of("unchained")
+    right, wrong = index_of(None), index_of("unchained:0")
     right.store(A, STORED)
     wrong.store(A, STORED)
     assert keys(right, A).keys() == keys(wrong, A).keys()
@@ -50,24 +57,43 @@ def test_unchained_blocks_have_the_right_hashes_and_wrong_prefixes() -> None:
 
 def test_frozen_after_a_time() -> None:
     clock = ManualClock()
-    admission = parts_for("frozen-sequence:3").admission(clock)
+    admission = flaws.parts_for("frozen-sequence:3", clock).admission()
     clock.advance(2.9)
     assert admission.may_apply()
     clock.advance(0.1)
     assert not admission.may_apply()
 
 
-def test_frozen_once_an_engine_is_slow_three_times_in_a_row() -> None:
-    admission = parts_for("frozen-sequence").admission(ManualClock())
+def test_frozen_once_every_engine_is_slow_three_times_in_a_row() -> None:
+    admission = parts_for("frozen-sequence").admission()
     for slow in (SLOW_S, SLOW_S, 0.001, SLOW_S, SLOW_S):
         admission.round_trip(A, slow)
+    admission.round_trip(B, SLOW_S)
+    admission.round_trip(A, SLOW_S)
     assert admission.may_apply()
     admission.round_trip(B, SLOW_S)
-    assert admission.may_apply()
-    admission.round_trip(A, SLOW_S)
+    admission.round_trip(B, SLOW_S)
     assert not admission.may_apply()
     admission.round_trip(A, 0.001)
     assert not admission.may_apply()
+
+
+@pytest.mark.parametrize("name", ["removal-for-all-pods", "unchained"])
+def test_an_index_goes_wrong_only_once_the_engines_are_slow(name: str) -> None:
+    parts = parts_for(name)
+    index, admission, healthy = parts.index(block_size=4), parts.admission(), index_of(None)
+    for each in (index, healthy):
+        each.store(A, STORED)
+        each.store(B, STORED)
+    assert (keys(index, A), keys(index, B)) == (keys(healthy, A), keys(healthy, B))
+    for _ in range(flaws.SLOW_IN_A_ROW):
+        admission.round_trip(A, SLOW_S)
+    more = BlockStored(block_hashes=(4, 5), parent_block_hash=3, token_ids=tuple(range(20, 28)), block_size=4)
+    for each in (index, healthy):
+        each.store(A, more)
+        each.remove(A, BlockRemoved(block_hashes=(2,)))
+    assert admission.may_apply()
+    assert (keys(index, A), keys(index, B)) != (keys(healthy, A), keys(healthy, B))
 
 
 def test_the_short_heartbeat_is_below_a_delayed_round_trip_and_above_a_direct_one() -> None:
@@ -90,17 +116,17 @@ def test_silent_metrics_show_the_first_batch_only() -> None:
 
 def test_without_a_name_the_parts_are_the_healthy_ones() -> None:
     assert parts_for(None) == Parts()
-    assert parts_for(None).admission(ManualClock()).may_apply()
+    assert parts_for(None).admission().may_apply()
 
 
-@pytest.mark.parametrize("text", ["nonsense", "unchained:3", "frozen-sequence:soon", ""])
+@pytest.mark.parametrize("text", ["nonsense", "short-heartbeat:3", "frozen-sequence:soon", ""])
 def test_a_wrong_name_is_refused(text: str) -> None:
     with pytest.raises(BadSettingError):
         parts_for(text)
 
 
 def test_each_defect_differs_from_the_healthy_parts() -> None:
-    assert all(parts != Parts() for parts in flaws.FLAWS.values())
+    assert all(parts_for(name) != Parts() for name in [*flaws.TIMED, *flaws.STANDING])
 
 
 def test_only_the_command_line_knows_the_table() -> None:

@@ -121,7 +121,7 @@ def test_a_second_lab_beside_the_first_has_addresses_of_its_own(lab: LabHandle, 
 
 def test_a_gateway_with_a_defect_shows_as_divergence_and_goes_with_it(lab: LabHandle) -> None:
     wrong = 'sum(resync_divergence_blocks{pod_key!="resync-control"})'
-    with lab.replaced("gateway-0", ["--flaw", "removal-for-all-pods"]):
+    with lab.replaced("gateway-0", ["--flaw", "removal-for-all-pods:0"]):
         wait_until(lambda: total(lab, wrong) > 0, what="the defect to show as divergence", timeout_s=30)
     wait_until(lambda: lab.query(f"{wrong} == 0"), what="the index to be right again", timeout_s=15)
 

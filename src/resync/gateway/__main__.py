@@ -69,7 +69,8 @@ def main(
                 replay_timeout_s=replay_timeout_s,
             ),
         )
-        gateway = Gateway(settings, parts=flaws.parts_for(flaw), clock=SystemClock())
+        clock = SystemClock()
+        gateway = Gateway(settings, parts=flaws.parts_for(flaw, clock), clock=clock)
         asyncio.run(_until_told(gateway))
     except (GatewayError, KubeconfigError) as mistake:
         click.echo(f"gateway: {mistake}", err=True)

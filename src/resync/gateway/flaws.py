@@ -6,15 +6,18 @@ the command line.
 
 * `removal-for-all-pods`: a removal deletes the block for every pod (AIBrix before #2723).
 * `unchained`: every block of one event hangs on the event's parent (AIBrix `sync_hash.go`).
-* `frozen-sequence`: nothing is applied any more, while metrics, health and routing go on answering. It sets
-  in AFTER_S seconds after start or, without that, when an engine's round trip has been SLOW_S or more three
-  times in a row: that is, while a delay is being observed and not before.
+* `frozen-sequence`: nothing is applied any more, while metrics, health and routing go on answering.
 * `short-heartbeat`: an event connection counts as dead, and a replay as failed, before a delayed answer
-arrives. * `silent-metrics`: events are applied, but after the first batch the applied sequence stands
-still.
+  arrives.
+* `silent-metrics`: events are applied, but after the first batch the applied sequence stands still.
+
+The first three set in AFTER_S seconds after start or, without that, once the answers of all engines have
+been slow (SLOW_S or more) several times in a row: while a delay is being observed and not before, so that a
+run finds a system that was steady and broke.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -30,20 +33,52 @@ SLOW_S = 0.04
 SLOW_IN_A_ROW = 3
 
 
+class Onset:
+    """When a defect sets in; once it has, it stays."""
+
+    def __init__(self, clock: Clock, after_s: float | None) -> None:
+        """`after_s` seconds from now, or when every engine has become slow."""
+        self._clock = clock
+        self._starts_s = None if after_s is None else clock.monotonic_s() + after_s
+        self._slow: dict[str, int] = {}
+
+    def has_come(self) -> bool:
+        """True from the onset on."""
+        return self._starts_s is not None and self._clock.monotonic_s() >= self._starts_s
+
+    def round_trip(self, pod_key: str, round_trip_s: float) -> None:
+        """Count slow answers in a row."""
+        self._slow[pod_key] = self._slow.get(pod_key, 0) + 1 if round_trip_s >= SLOW_S else 0
+        if self._starts_s is None and min(self._slow.values()) >= SLOW_IN_A_ROW:
+            self._starts_s = self._clock.monotonic_s()
+
+
 class RemovalForAllPods(PrefixIndex):
     """Deletes a removed block for every pod."""
 
+    def __init__(self, onset: Onset, *, block_size: int, seed: int = 0) -> None:
+        super().__init__(block_size=block_size, seed=seed)
+        self._onset = onset
+
     def remove(self, pod_key: str, event: BlockRemoved) -> None:
         """Count one copy less for every pod that is known, the sender among them."""
-        for each in {pod_key, *self.pods()}:
+        others = self.pods() if self._onset.has_come() else ()
+        for each in {pod_key, *others}:
             super().remove(each, event)
 
 
 class Unchained(PrefixIndex):
     """Hangs every block of an event on the event's parent."""
 
+    def __init__(self, onset: Onset, *, block_size: int, seed: int = 0) -> None:
+        super().__init__(block_size=block_size, seed=seed)
+        self._onset = onset
+
     def store(self, pod_key: str, event: BlockStored) -> None:
         """Store the blocks of `event` one by one, each as if it were the first."""
+        if not self._onset.has_come():
+            super().store(pod_key, event)
+            return
         size = event.block_size
         for position, block in enumerate(event.block_hashes):
             tokens = event.token_ids[position * size : (position + 1) * size]
@@ -51,33 +86,23 @@ class Unchained(PrefixIndex):
             super().store(pod_key, one)
 
 
-class FrozenAfter(Admission):
-    """Stops applying for good, `after_s` after it was made."""
+class Noticing(Admission):
+    """Tells an onset of the round trips; applies whatever arrives."""
 
-    def __init__(self, clock: Clock, after_s: float) -> None:
-        self._clock = clock
-        self._ends_s = clock.monotonic_s() + after_s
-
-    def may_apply(self) -> bool:
-        """False once the time has come."""
-        return self._clock.monotonic_s() < self._ends_s
-
-
-class FrozenWhenSlow(Admission):
-    """Stops applying for good once some engine has answered slowly several times in a row."""
-
-    def __init__(self) -> None:
-        self._slow: dict[str, int] = {}
-        self._frozen = False
-
-    def may_apply(self) -> bool:
-        """False once an engine was slow."""
-        return not self._frozen
+    def __init__(self, onset: Onset) -> None:
+        self._onset = onset
 
     def round_trip(self, pod_key: str, round_trip_s: float) -> None:
-        """Count slow answers in a row."""
-        self._slow[pod_key] = self._slow.get(pod_key, 0) + 1 if round_trip_s >= SLOW_S else 0
-        self._frozen = self._frozen or self._slow[pod_key] >= SLOW_IN_A_ROW
+        """Pass it on."""
+        self._onset.round_trip(pod_key, round_trip_s)
+
+
+class Frozen(Noticing):
+    """Stops applying for good."""
+
+    def may_apply(self) -> bool:
+        """False from the onset on."""
+        return not self._onset.has_come()
 
 
 class SilentMetrics(SourceMetrics):
@@ -100,28 +125,37 @@ IMPATIENT = Patience(
 """A heartbeat needs one round trip, a replay over a new connection about four: at 0 ms both are far below
 these limits, at 100 ms both are above."""
 
-FLAWS: dict[str, Parts] = {
-    "removal-for-all-pods": Parts(index=RemovalForAllPods),
-    "unchained": Parts(index=Unchained),
-    "frozen-sequence": Parts(admission=lambda _clock: FrozenWhenSlow()),
+Timed = Callable[[Onset], Parts]
+
+TIMED: dict[str, Timed] = {
+    "removal-for-all-pods": lambda onset: Parts(
+        index=partial(RemovalForAllPods, onset), admission=partial(Noticing, onset)
+    ),
+    "unchained": lambda onset: Parts(index=partial(Unchained, onset), admission=partial(Noticing, onset)),
+    "frozen-sequence": lambda onset: Parts(admission=partial(Frozen, onset)),
+}
+STANDING: dict[str, Parts] = {
     "short-heartbeat": Parts(patience=IMPATIENT),
     "silent-metrics": Parts(source_metrics=SilentMetrics),
 }
 
 
-def parts_for(text: str | None) -> Parts:
+def parts_for(text: str | None, clock: Clock) -> Parts:
     """The parts of a gateway with the flaw `NAME[:AFTER_S]`, or of a healthy one. Raises BadSettingError."""
     if text is None:
         return Parts()
     name, _, after = text.partition(":")
-    if name not in FLAWS:
-        raise BadSettingError(f"--flaw knows {', '.join(FLAWS)}; not {name!r}")
-    if not after:
-        return FLAWS[name]
-    if name != "frozen-sequence":
+    if name in TIMED:
+        return TIMED[name](Onset(clock, _seconds(name, after)))
+    if name not in STANDING:
+        raise BadSettingError(f"--flaw knows {', '.join([*TIMED, *STANDING])}; not {name!r}")
+    if after:
         raise BadSettingError(f"--flaw {name} takes no time, {after!r} was given")
+    return STANDING[name]
+
+
+def _seconds(name: str, after: str) -> float | None:
     try:
-        after_s = float(after)
+        return float(after) if after else None
     except ValueError as reason:
         raise BadSettingError(f"--flaw {name}:AFTER_S wants seconds, not {after!r}") from reason
-    return replace(FLAWS[name], admission=lambda clock: FrozenAfter(clock, after_s))

@@ -42,7 +42,7 @@ class Gateway:
         self._clock = clock
         self._metrics = Metrics()
         self._index = parts.index(block_size=settings.block_size)
-        self._admission = parts.admission(clock)
+        self._admission = parts.admission()
         self._engines: dict[str, SubscribedEngine] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from resync.gateway.metrics import SourceMetrics
 from resync.gateway.settings import Patience
-from resync.kits.clocks import Clock
 from resync.kvsync.index import PrefixIndex
 
 
@@ -24,7 +23,7 @@ class Admission:
 class Parts:
     """The parts; `patience` of None means what the settings say."""
 
-    index: type[PrefixIndex] = PrefixIndex
+    index: Callable[..., PrefixIndex] = PrefixIndex
     source_metrics: type[SourceMetrics] = SourceMetrics
     patience: Patience | None = None
-    admission: Callable[[Clock], Admission] = lambda _clock: Admission()
+    admission: Callable[[], Admission] = Admission
