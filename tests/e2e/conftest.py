@@ -1,23 +1,44 @@
-"""`chaos run` of the shipped experiment on the session's warm lab."""
+"""`chaos run` of the shipped experiment on the session's warm lab, and what is looked at from outside."""
 
+import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resync.cluster.pods import list_pods
+from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
 from resync.run import evidence
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = ROOT / "experiments" / "network-delay.json"
 CHAOS = Path(sys.executable).with_name("chaos")
+RESYNC = Path(sys.executable).with_name("resync")
 RUN_LIMIT_S = 120
+FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/networkchaos"
+
+
+def environment(lab: LabHandle | None, settings: Mapping[str, str]) -> dict[str, str]:
+    """Of a process that is to find the lab, and no settings of whoever runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RESYNC_")}
+    return {**kept, **(lab.env if lab else {}), **settings}
+
+
+def faults(lab: LabHandle) -> list[dict[str, Any]]:
+    """Every network fault in the lab, whoever made it."""
+    with lab.cluster() as cluster:
+        items: list[dict[str, Any]] = cluster.get(FAULTS, dict[str, Any])["items"]
+    return items
 
 
 @dataclass(frozen=True)
@@ -28,48 +49,154 @@ class Ran:
     line: dict[str, Any]
     stderr: str
     directory: Path
+    lab: LabHandle | None
 
     def records(self) -> list[evidence.Record]:
         """Its evidence."""
         return evidence.read(evidence.latest_run(self.directory / ".resync" / "runs"))
 
+    def told(self) -> str:
+        """Everything it gives as a reason."""
+        return " | ".join([self.line["reason"], *self.line["breaches"], *self.line["voids"]])
 
-Start = Callable[..., "subprocess.Popen[str]"]
-Runner = Callable[..., Ran]
+    def is_honest(self) -> None:
+        """One line and one code that agree, judged the same again, nothing left behind, no traceback."""
+        assert self.code == self.line["exit_code"], self.line
+        assert "\n" not in self.line["reason"]
+        assert "Traceback" not in self.stderr
+        again = resync(self.lab, self.directory, "verdict")
+        judged = json.loads(again.stdout)["resync"]
+        same = ("verdict", "exit_code", "reason", "next_step", "breaches", "voids", "claims")
+        assert {k: judged[k] for k in same} == {k: self.line[k] for k in same}
+        assert again.returncode == self.code
+        if self.lab is not None:
+            assert not faults(self.lab)
 
 
-def finished(process: "subprocess.Popen[str]", directory: Path) -> Ran:
-    """Wait for a run to end."""
-    out, err = process.communicate(timeout=RUN_LIMIT_S)
-    lines = [line for line in out.splitlines() if line.startswith('{"resync"')]
-    return Ran(process.returncode, json.loads(lines[-1])["resync"] if lines else {}, err, directory)
+def resync(lab: LabHandle | None, cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """The console script."""
+    return subprocess.run(
+        [str(RESYNC), *words],
+        cwd=cwd,
+        env=environment(lab, {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@dataclass
+class Running:
+    """A run under way."""
+
+    process: "subprocess.Popen[str]"
+    directory: Path
+    lab: LabHandle | None
+
+    def finished(self) -> Ran:
+        """Wait for its end."""
+        out, err = self.process.communicate(timeout=RUN_LIMIT_S)
+        lines = [line for line in out.splitlines() if line.startswith('{"resync"')]
+        line = json.loads(lines[-1])["resync"] if lines else {}
+        assert len(lines) <= 1
+        return Ran(self.process.returncode, line, err, self.directory, self.lab)
+
+    def evidence(self) -> list[evidence.Record]:
+        """What it has written by now."""
+        return evidence.read(evidence.latest_run(self.directory / ".resync" / "runs"))
+
+    def appeared(self, kind: str) -> None:
+        """Wait until it has written a record of that kind."""
+
+        def seen() -> bool:
+            files = list((self.directory / ".resync" / "runs").glob("*/evidence.jsonl"))
+            there = bool(files) and f'"kind":"{kind}"'.encode() in files[-1].read_bytes()
+            assert there or self.process.poll() is None, f"the run ended before a {kind} record appeared"
+            return there
+
+        wait_until(seen, what=f"a {kind} record", timeout_s=60.0, every_s=0.005)
+
+    def stop(self, number: signal.Signals) -> Ran:
+        """Send it a signal and wait for its end."""
+        self.process.send_signal(number)
+        return self.finished()
+
+
+class DataPath:
+    """A round trip of our own from the gateway's address to an engine, over a kept-open connection."""
+
+    def __init__(self, lab: LabHandle) -> None:
+        """Through the link, as the gateway goes: from its own address to the one the engine advertises."""
+        with lab.cluster() as cluster:
+            ips = {pod.name: pod.ip for pod in list_pods(cluster, lab.namespace)}
+        a, b, _, n = str(ips["gateway-0"]).split(".")
+        self._connection = http.client.HTTPConnection(
+            str(ips["engine-1"]), 8000, timeout=5, source_address=(f"{a}.{b}.1.{n}", 0)
+        )
+        self.round_trip_s()
+
+    def round_trip_s(self) -> float:
+        """One, in seconds."""
+        began = time.monotonic()
+        self._connection.request("GET", "/health")
+        self._connection.getresponse().read()
+        return time.monotonic() - began
+
+    def is_slow(self) -> bool:
+        """Whether 2 x 50 ms are on the way, in the better of two tries (a busy machine adds, never takes)."""
+        return min(self.round_trip_s() for _ in range(2)) > 0.07
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
 
 
 @pytest.fixture
-def start(lab: LabHandle, tmp_path: Path) -> Iterator[Start]:
-    """Starts `chaos run` on the lab, from a directory of its own, with a short fault."""
+def path(lab: LabHandle) -> Iterator[DataPath]:
+    """The data path of the session's lab."""
+    made = DataPath(lab)
+    yield made
+    made.close()
 
-    def begin(settings: Mapping[str, str] | None = None, cwd: Path = tmp_path) -> "subprocess.Popen[str]":
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("RESYNC_")}
+
+@pytest.fixture
+def begin(lab: LabHandle, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `chaos run`: on the session's lab, in tmp_path, with a short fault, unless said otherwise."""
+    begun: list[Running] = []
+
+    def start(*, where: LabHandle | None = lab, cwd: Path = tmp_path, **settings: str) -> Running:
         process = subprocess.Popen(
             [str(CHAOS), "--no-version-check", "run", str(EXPERIMENT)],
             cwd=cwd,
-            env={**kept, **lab.env, "RESYNC_FAULT_DURATION": "6s", **(settings or {})},
+            env=environment(where, {"RESYNC_FAULT_DURATION": "5s", **settings}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        begun.append(process)
-        return process
+        begun.append(Running(process, cwd, where))
+        return begun[-1]
 
-    begun: list[subprocess.Popen[str]] = []
-    yield begin
-    for process in begun:
-        process.kill()
-        process.communicate(timeout=RUN_LIMIT_S)
+    yield start
+    for one in begun:
+        one.process.kill()
+        with suppress(ValueError):
+            one.process.communicate(timeout=RUN_LIMIT_S)
 
 
 @pytest.fixture
-def run(start: Start, tmp_path: Path) -> Runner:
+def run(begin: Callable[..., Running]) -> Callable[..., Ran]:
     """Runs it to its end."""
-    return lambda **settings: finished(start(settings), tmp_path)
+    return lambda **settings: begin(**settings).finished()
+
+
+@pytest.fixture
+def command(lab: LabHandle, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """The console script, in tmp_path, with the session's lab."""
+    return lambda *words: resync(lab, tmp_path, *words)
+
+
+@pytest.fixture
+def standing(lab: LabHandle) -> Callable[[], list[dict[str, Any]]]:
+    """The network faults in the session's lab."""
+    return lambda: faults(lab)

@@ -170,6 +170,9 @@ def start(*, experiment: str, source: str, pid: int) -> Run:
     """Arm this process with a new run. Raises EvidenceError when its file cannot be written."""
     run_id = new_id()
     run = Run(EvidenceFile(evidence.runs_dir().absolute() / run_id / evidence.FILE_NAME), run_id)
+    _current[:] = [run]
+    # Before the first record: Chaos Toolkit's own handler would raise into a hook, where it is swallowed.
+    run.signals.install()
     run.note(
         evidence.RunStarted(
             at=run.now_s(),
@@ -180,7 +183,6 @@ def start(*, experiment: str, source: str, pid: int) -> Run:
             versions={name: version(name) for name in ("resync", "chaostoolkit", "chaostoolkit-lib")},
         )
     )
-    _current[:] = [run]
     return run
 
 

@@ -1,0 +1,120 @@
+"""Runs that cannot prove anything are void: exit 2, one reason, a next step, healed, nothing left behind."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resync.cluster.pods import PodWire, list_pods, pods_path
+from resync.kits.waits import wait_until
+from resync.lab.handle import LabHandle
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Run = Any
+Standing = Callable[[], list[dict[str, Any]]]
+FreshLab = Callable[..., LabHandle]
+FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/networkchaos"
+
+
+def proves_nothing(ran: Any, says: str) -> None:
+    assert ran.code == 2, ran.told()
+    assert ran.line["verdict"] == "void"
+    assert re.search(says, ran.line["reason"]), ran.told()
+    assert ran.line["next_step"]
+    ran.is_honest()
+
+
+def test_a_selector_that_matches_nothing(run: Run) -> None:
+    proves_nothing(run(RESYNC_ENGINE_SELECTOR="app=nobody"), "matches no pod")
+
+
+def test_a_link_that_ignores_the_delay_while_the_mesh_says_injected(run: Run, fresh_lab: FreshLab) -> None:
+    ran = run(where=fresh_lab("--deaf-link"))
+    proves_nothing(ran, r"reports the fault injected, but the round trip to default/engine-\d is")
+
+
+def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run, standing: Standing) -> None:
+    running = begin()
+    running.appeared("effect-proven")
+    (fault,) = standing()
+    with lab.cluster() as cluster:
+        cluster.request("DELETE", f"{FAULTS}/{fault['metadata']['name']}")
+    proves_nothing(running.finished(), "lost its effect|was gone before the window ended")
+
+
+def test_a_prometheus_that_is_killed_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
+    mine = fresh_lab()
+    running = begin(where=mine)
+    running.appeared("effect-proven")
+    os.kill(mine.state.prometheus_pid, signal.SIGKILL)
+    proves_nothing(running.finished(), "(?i)prometheus|could be seen")
+
+
+def test_a_metric_that_must_move_and_does_not(lab: LabHandle, run: Run) -> None:
+    with lab.replaced("gateway-0", ["--flaw", "silent-metrics"]):
+        ran = run()
+        proves_nothing(ran, r"resync_gateway_applied_sequence.* does not move|batches published and not")
+
+
+def test_a_load_that_dies_two_seconds_into_the_window(lab: LabHandle, begin: Run) -> None:
+    with lab.replaced("load-0", []):
+        running = begin(RESYNC_FAULT_DURATION="8s")
+        running.appeared("effect-proven")
+        started_s = running.evidence()[-1].at
+        wait_until(lambda: now_s(lab) >= started_s + 2.0, what="second 2 of the window", timeout_s=5.0)
+        with lab.cluster() as cluster:
+            cluster.request("DELETE", f"{pods_path(lab.namespace)}/load-0")
+        proves_nothing(running.finished(), "load stopped|not exercised|could not be measured")
+
+
+def now_s(lab: LabHandle) -> float:
+    """Prometheus' clock, which is this machine's."""
+    return lab.query("vector(1)")[0].value[0]
+
+
+def test_nothing_held_and_nothing_indexed(run: Run, fresh_lab: FreshLab) -> None:
+    """Two empty sets agree, and prove nothing."""
+    proves_nothing(run(where=fresh_lab("--no-load")), "does not move|is not there|not exercised")
+
+
+def test_two_gateways_of_which_one_is_audited(lab: LabHandle, run: Run) -> None:
+    path = pods_path(lab.namespace)
+    with lab.cluster() as cluster:
+        first = cluster.get(f"{path}/gateway-0", dict[str, Any])
+        cluster.send("POST", path, second_gateway(first), PodWire)
+        try:
+            wait_until(
+                lambda: any(p.name == "gateway-1" and p.ready for p in list_pods(cluster, lab.namespace)),
+                what="the second gateway to be Ready",
+                timeout_s=20.0,
+            )
+            proves_nothing(run(), r"1 of 2 gateways audited")
+        finally:
+            cluster.request("DELETE", f"{path}/gateway-1")
+            wait_until(
+                lambda: all(p.name != "gateway-1" for p in list_pods(cluster, lab.namespace)),
+                what="the second gateway to be gone",
+                timeout_s=20.0,
+            )
+
+
+def second_gateway(first: dict[str, Any]) -> dict[str, Any]:
+    """Beside the first, without an index view."""
+    (container,) = first["spec"]["containers"]
+    ip = first["status"]["podIP"].rsplit(".", 1)
+    metadata = {
+        "name": "gateway-1",
+        "namespace": first["metadata"]["namespace"],
+        "labels": first["metadata"]["labels"],
+        "annotations": {"resync.dev/address": f"{ip[0]}.{int(ip[1]) + 1}"},
+    }
+    spec = {
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{**container, "args": [*container.get("args", []), "--no-index-view"]}],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
