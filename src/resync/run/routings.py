@@ -39,7 +39,10 @@ def routed(samples: Samples, context: Context) -> Iterable[Part]:
 def _load_alive(samples: Samples) -> Iterable[Part]:
     limit_s = max(LOAD_AGE_LIMIT_S, HOLE_INTERVALS * samples.interval_s)
     for series in samples.all("resync_load_last_sent_timestamp_seconds"):
-        quiet = [(t - sent, sent) for t, sent in samples.inside(series)]
+        points = samples.inside(series)
+        # A load that is gone is no longer scraped: its silence lasts to the end of the window.
+        points += [(samples.window[1], points[-1][1])] if points else []
+        quiet = [(t - sent, sent) for t, sent in points]
         longest, sent = max(quiet, default=(math.inf, 0.0))
         if longest > limit_s:
             after_s = max(0.0, sent - samples.window[0])

@@ -112,13 +112,14 @@ def _follows(samples: Samples, pod: str, limit_s: float) -> Iterable[Part]:
         if all(s.points for s in applied)
         else samples.window[1]
     )
-    due = [v for s in published for t, v in s.points if t <= end_s - limit_s]
+    due = [(t, v) for s in published for t, v in s.points if t < end_s - limit_s]
     reached = min((s.points[-1][1] for s in applied if s.points), default=-1.0)
-    if due and reached < due[-1]:
-        found = Finding("batches published and not applied", pod, due[-1] - reached)
+    if due and reached < due[-1][1]:
+        found = Finding("batches published and not applied", pod, due[-1][1] - reached)
+        late_s = round(end_s - min(t for t, v in due if v > reached), 3)
         yield Part(
             Outcome.BREACHED,
             f"{found} after {limit_s:g} s: the sequence stands at {reached:g}",
-            limit_s,
+            late_s,
             found,
         )
