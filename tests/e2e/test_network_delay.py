@@ -55,6 +55,9 @@ def test_ten_healthy_runs_in_a_row_all_pass(run: Run, tmp_path: Path) -> None:
     assert not runs_in_a_row(run, tmp_path, 10)
 
 
+QUICK = {"RESYNC_BASELINE": "2s", "RESYNC_CONVERGENCE_LIMIT": "3s"}
+"""A broken system would be waited for until the limit of convergence."""
+
 DEFECTS = {
     "removal-for-all-pods": r"\d+ missing blocks on default/engine-\d",
     "unchained": r"\d+ mis-hashed blocks on default/engine-\d",
@@ -69,7 +72,7 @@ def test_a_real_defect_fails_and_the_sentence_names_kind_pod_and_count(
     lab: LabHandle, run: Run, flaw: str, says: str
 ) -> None:
     with lab.replaced("gateway-0", ["--flaw", flaw]):
-        ran = run()
+        ran = run(**QUICK)
         assert ran.code == 1, ran.told()
         assert ran.line["verdict"] == "fail"
         assert re.search(says, ran.told()), ran.told()

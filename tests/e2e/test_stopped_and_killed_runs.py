@@ -8,12 +8,18 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from resync.cluster.errors import NotFoundError
+from resync.cluster.leases import NAME as LEASE
+from resync.cluster.statuses import FaultWire
 from resync.kits.waits import wait_until
+from resync.lab.handle import LabHandle
 from resync.run import evidence
 from resync.run.evidence import HEALTHY_KINDS
 
@@ -69,19 +75,14 @@ def test_sigint_heals_and_is_void(begin: Running, path: Path_, standing: Standin
 
 def expires_s(faults: list[dict[str, Any]]) -> float:
     """When what stands ends by itself: creation as the server noted it (whole seconds) plus duration."""
-    from resync.cluster.statuses import FaultWire
-
     (one,) = faults
-    with_times = json.dumps(one)
-    import msgspec
-
-    wire = msgspec.json.decode(with_times, type=FaultWire)
+    wire = msgspec.json.decode(json.dumps(one), type=FaultWire)
     return wire.created_s + (wire.duration_s or float("inf"))
 
 
 @pytest.mark.parametrize("kind", TIER)
 def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
-    begin: Running, path: Path_, standing: Standing, command: Command, kind: str
+    lab: LabHandle, begin: Running, path: Path_, standing: Standing, *, command: Command, kind: str
 ) -> None:
     running = begin(**SHORT)
     running.appeared(kind)
@@ -95,10 +96,17 @@ def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
     if left:
         ended_by_itself(path, expires_s(left), slow=kind in {"effect-proven", "window-observed"})
         assert standing(), "an expired object stays until it is swept"
+    free_the_lease(lab)
     swept = command("sweep")
     assert swept.returncode == 0, swept.stdout
     assert all(f["metadata"]["name"] in swept.stdout for f in left), swept.stdout
     assert not standing()
+
+
+def free_the_lease(lab: LabHandle) -> None:
+    """A killed run's lease runs out after 10 s; the next test need not wait for that."""
+    with lab.cluster() as cluster, suppress(NotFoundError):
+        cluster.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{lab.namespace}/leases/{LEASE}")
 
 
 def ended_by_itself(path: Path_, at_s: float, *, slow: bool) -> None:
