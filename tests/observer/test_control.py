@@ -3,7 +3,7 @@
 import pytest
 
 from resync.kits.clocks import ManualClock
-from resync.observer.control import PLANTED_ROW, Control, Phase
+from resync.observer.control import PLANTED_ROW, REPEAT_S, RETRY_S, Control, Phase
 
 pytestmark = pytest.mark.unit
 
@@ -76,3 +76,63 @@ def test_an_unread_control_is_not_left_planted(clock: ManualClock, control: Cont
     assert control.phase is Phase.DONE
     assert control.rows == []
     assert control.exported()
+
+
+def finish(control: Control) -> None:
+    while control.phase is not Phase.DONE:
+        read_twice(control)
+
+
+def test_it_says_when_it_was_last_read_to_its_end(clock: ManualClock, control: Control) -> None:
+    assert control.completed_s is None
+    finish(control)
+    assert control.completed_s == clock.wall_s()
+
+
+def test_it_is_repeated_every_hour_and_goes_through_all_its_states(
+    clock: ManualClock, control: Control
+) -> None:
+    finish(control)
+    first_s = control.completed_s
+    clock.advance(REPEAT_S - 0.1)
+    assert control.exported()
+    assert control.phase is Phase.DONE
+    clock.advance(0.1)
+    assert control.exported()
+    rows = [control.rows]
+    while control.phase is not Phase.DONE:
+        read_twice(control)
+        rows.append(control.rows)
+    assert rows == [[], [PLANTED_ROW], [], []]
+    assert first_s is not None
+    assert control.completed_s == pytest.approx(first_s + REPEAT_S)
+
+
+def test_no_round_begins_while_something_is_wrong(clock: ManualClock, control: Control) -> None:
+    finish(control)
+    clock.advance(2 * REPEAT_S)
+    phases = []
+    for calm in (False, False, True):
+        assert control.exported(calm=calm)
+        phases.append(control.phase)
+    assert phases == [Phase.DONE, Phase.DONE, Phase.BEFORE]
+
+
+def test_an_unread_round_is_tried_again_soon_and_does_not_move_the_time_of_the_last_read_one(
+    clock: ManualClock, control: Control
+) -> None:
+    finish(control)
+    read_s = control.completed_s
+    clock.advance(REPEAT_S)
+    control.exported()
+    control.exported()
+    while control.phase is not Phase.DONE:
+        clock.advance(10.0)
+        control.exported()
+    assert (control.seen, control.completed_s) == (False, read_s)
+    clock.advance(RETRY_S)
+    control.exported()
+    assert control.seen
+    finish(control)
+    assert control.seen
+    assert control.completed_s == clock.wall_s()

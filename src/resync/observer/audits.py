@@ -156,11 +156,14 @@ class Audit:
         for one in sides:
             self._export_side(one)
         metrics.cuts.labels(gateway).inc()
-        if any(blocks for (pod_key, _kind), blocks in wrong.items() if pod_key != control.POD_KEY):
+        calm = not any(blocks for (pod_key, _kind), blocks in wrong.items() if pod_key != control.POD_KEY)
+        if not calm:
             metrics.divergent_cuts.labels(gateway).inc()
         metrics.last_cut.set(self._clock.wall_s(), gateway)
         metrics.forget_pods(gateway, but=[control.POD_KEY, *(one.pod_key for one in sides)])
-        if not self.control.exported():
+        if self.control.completed_s is not None:
+            metrics.control.set(self.control.completed_s, gateway)
+        if not self.control.exported(calm=calm):
             metrics.failures.labels(Reason.CONTROL_NOT_SCRAPED.value).inc()
             log.warning("the control of %s was not read in time: its gauge is unproven", gateway)
 

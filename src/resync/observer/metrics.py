@@ -82,6 +82,9 @@ class Metrics:
         self.applied = gauge("applied_sequence", "What the gateway says it has applied.", *both)
         self.index_blocks = gauge("index_blocks", "Blocks in the gateway's index.", *both)
         self.last_cut = gauge("last_cut_timestamp_seconds", "When the last cut was taken.", "gateway")
+        self.control = gauge(
+            "control_timestamp_seconds", "When the control was last read to its end.", "gateway"
+        )
         self.published = gauge("published_sequence", "What the engine has published.", "pod_key")
         self.truth_blocks = gauge("truth_blocks", "Blocks the engine holds.", "pod_key")
         self.peer_rtt = gauge("peer_rtt_seconds", "The observer's own round trip to the engine.", "pod_key")
@@ -132,6 +135,7 @@ class Metrics:
         """Remove every series of a gateway that left."""
         self.forget_pods(gateway, but=())
         self.last_cut.drop(gateway)
+        self.control.drop(gateway)
         self.cuts.remove(gateway)
         self.divergent_cuts.remove(gateway)
 

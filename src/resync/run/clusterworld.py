@@ -9,8 +9,17 @@ from pathlib import Path
 
 import msgspec
 
+from resync.cluster import (
+    controllers,
+    faults,
+    leases,
+    manifests,
+    namespaces,
+    residues,
+    targets,
+    toolkit,
+)
 from resync.cluster import errors as cluster_errors
-from resync.cluster import faults, leases, manifests, namespaces, residues, targets
 from resync.cluster.connecting import Cluster
 from resync.cluster.pods import Pod, list_pods
 from resync.cluster.selectors import Selector
@@ -24,8 +33,8 @@ from resync.run.scrapes import Scrapes
 from resync.run.settings import Settings
 from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind
 
-INJECT_LIMIT_S = 15.0
-HEAL_LIMIT_S = 5.0
+LOOKS_MAX = 3
+"""How often pods may change between two ways of counting them before that is no answer."""
 
 _STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
     (
@@ -36,6 +45,10 @@ _STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
     (cluster_errors.TooManyTargetsError, "narrow the selectors, or raise RESYNC_TARGETS_MAX on purpose"),
     (cluster_errors.FaultExistsError, "remove it with `resync sweep`, then run again"),
     (cluster_errors.MeshMissingError, "install Chaos Mesh in this cluster"),
+    (
+        cluster_errors.MeshSilentError,
+        "see that Chaos Mesh runs (on the lab: resync lab down, then up), or raise RESYNC_MESH_LIMIT",
+    ),
     (cluster_errors.NotInjectedError, "see what the mesh says: kubectl describe networkchaos"),
     (cluster_errors.NotHealedError, "run `resync sweep`; the fault also expires by itself"),
     (cluster_errors.KubeconfigError, "name a kubeconfig in RESYNC_KUBECONFIG"),
@@ -78,6 +91,11 @@ def _seen(pod: Pod) -> PodSeen:
     )
 
 
+def _counted(pods: Sequence[PodSeen]) -> tuple[int, int, bool]:
+    running = [p for p in pods if p.phase == "Running"]
+    return len(pods), len(running), bool(pods) and all(p.ready for p in running) and len(running) == len(pods)
+
+
 class ClusterWorld:
     """A World over `resync.cluster` and Prometheus."""
 
@@ -102,6 +120,16 @@ class ClusterWorld:
             return namespaces.opted_in(self._cluster, self._settings.namespace)
 
     # --- the fault
+
+    def mesh_alive(self, run_id: str) -> str:
+        """What showed that somebody executes faults and ends them."""
+        settings = self._settings
+        with _ours():
+            alive = controllers.require_alive(
+                self._cluster, settings.namespace, run_id=run_id, timeout_s=settings.mesh_limit_s
+            )
+        kinds = ", ".join(alive.kinds)
+        return f"a new fault was touched after {alive.answered_s:.2f} s and let go; kinds: {kinds}"
 
     def plan(self, manifest: str, run_id: str) -> FaultPlan:
         """The fault of that manifest with this run's settings and expiry, named after the run."""
@@ -144,7 +172,7 @@ class ClusterWorld:
         """Create the fault and wait until it stands on every target."""
         with _ours():
             self._applied = faults.apply(self._cluster, _parsed(plan), run_id=plan.run)
-            stands = faults.await_injected(self._cluster, self._applied, INJECT_LIMIT_S)
+            stands = faults.await_injected(self._cluster, self._applied, self._settings.inject_limit_s)
         return Injected(
             created_s=self._applied.created_s,
             expires_s=self._applied.expires_s,
@@ -165,9 +193,9 @@ class ClusterWorld:
         """Remove every fault of the run: also one whose creation was never answered."""
         with _ours():
             if self._applied is not None:
-                faults.heal(self._cluster, self._applied, HEAL_LIMIT_S)
+                faults.heal(self._cluster, self._applied, self._settings.heal_limit_s)
             for left in residues.residue(self._cluster, plan.namespace, plan.run):
-                faults.heal(self._cluster, left.applied, HEAL_LIMIT_S)
+                faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)
 
     # --- pods
 
@@ -176,8 +204,18 @@ class ClusterWorld:
         return self._pods(self._settings.gateway_namespace, self._settings.gateway_selector)
 
     def engines(self) -> list[PodSeen]:
-        """The engines' pods."""
-        return self._pods(self._settings.namespace, self._settings.engine_selector)
+        """The engines' pods, as the API lists them and chaostoolkit-kubernetes counts them too."""
+        settings = self._settings
+        for _ in range(LOOKS_MAX):
+            pods = self._pods(settings.namespace, settings.engine_selector)
+            with _ours():
+                said = toolkit.headcount(self._cluster, settings.namespace, settings.engine_selector)
+            if (said.pods, said.running, said.all_well) == _counted(pods):
+                return pods
+        raise UnmeasuredError(
+            f"chaostoolkit-kubernetes counts {said}, the API lists {len(pods)} engines: they keep changing",
+            next_step="wait until the engines stay as they are, then run again",
+        )
 
     def _pods(self, namespace: str, selector: str) -> list[PodSeen]:
         with _ours():
@@ -219,7 +257,7 @@ class ClusterWorld:
         """Remove it and wait until it is gone."""
         with _ours():
             for left in residues.residue(self._cluster, fault.namespace, fault.run):
-                faults.heal(self._cluster, left.applied, HEAL_LIMIT_S)
+                faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)
 
     # --- Prometheus
 
@@ -230,10 +268,6 @@ class ClusterWorld:
     def series(self, metrics: Sequence[str], window: Window) -> list[Series]:
         """The raw samples of those metrics in `window`."""
         return self._scrapes.series(metrics, window)
-
-    def born_s(self, metric: str) -> list[float]:
-        """When the processes behind a counter created it."""
-        return self._scrapes.born_s(metric)
 
     def close(self) -> None:
         """Give connections back."""

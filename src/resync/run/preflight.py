@@ -2,8 +2,7 @@
 
 Metrics of the system under test are evidence only after they have been seen to move. Those that move in a
 healthy baseline have to do so here; those that may stay 0 (divergence, gaps) are trusted through the
-observer's positive control: one divergence it plants at its start, and that has to be seen in its own gauge
-as 0, then 1, then 0 again.
+observer's positive control (`resync.run.planted`).
 """
 
 import contextlib
@@ -11,23 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.run import evidence
+from resync.run import evidence, planted, wireforms
 from resync.run.claims import judge_all
 from resync.run.effect import RTT, expected_rtt, fresh, measured, spread_ms
 from resync.run.errors import RefusedError
-from resync.run.evidence import Series
 from resync.run.judgements import Outcome
 from resync.run.runs import Run
-from resync.run.samples import CONTROL_POD, Samples
-from resync.run.sampling import ask, keep, settle_s
+from resync.run.samples import Samples, Window
+from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, settle_s
 from resync.run.settings import Settings
 from resync.run.worlds import World
-
-CONTROL_LIMIT_S = 120.0
-"""The positive control happens within this time of the observer's start, or it did not happen."""
-
-CONTROL_WAIT_S = 20.0
-"""An observer this young may still be at it."""
 
 CALM_MS_MIN = 5.0
 SETTLE_LIMIT_S = 12.0
@@ -90,8 +82,13 @@ def check(run: Run, manifest: str) -> None:
     _expiry(run, settings)
     _targets(run, world, manifest)
     _prometheus(run, world, settings)
+    _mesh_alive(run, world)
     _steady_metrics(run, world, settings)
-    _positive_control(run, world)
+    _wire_form(run, run.samples["baseline"].window)
+    _passed(
+        run, "wire-form", f"the gateway applies events of all {len(run.engines)} engines, none unreadable"
+    )
+    _passed(run, "positive-control", planted.prove(run))
 
 
 def _passed(run: Run, name: str, detail: str) -> None:
@@ -157,6 +154,36 @@ def _prometheus(run: Run, world: World, settings: Settings) -> None:
     _passed(run, "prometheus", f"scrapes every {interval_s:g} s")
 
 
+def _mesh_alive(run: Run, world: World) -> None:
+    """Faults must have somebody who ends them. What is asked for that is a fault object too: it must go."""
+    try:
+        said = world.mesh_alive(run.id)
+    except BaseException:
+        with run.signals.shielded():
+            for left in world.left_behind():
+                if left.run == run.id:
+                    world.sweep(left)
+        raise
+    _passed(run, "mesh-alive", said)
+
+
+def _wire_form(run: Run, window: Window) -> None:
+    """Raises RefusedError when the gateway was not seen to read the events of every engine in `window`."""
+    world = run.must_world()
+    interval_s = world.interval_s()
+    stored = world.series(wireforms.METRICS, (window[0] - LOOKBACK_SCRAPES * interval_s, window[1]))
+    taken = evidence.SamplesTaken(
+        at=run.now_s(),
+        phase="baseline",
+        window=window,
+        interval_s=interval_s,
+        series=stored,
+        instrument=[],
+    )
+    for reason, next_step in wireforms.unreadable(Samples(taken), [p.pod_key for p in run.engines]):
+        raise RefusedError(reason, next_step=next_step)
+
+
 def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     """Take the baseline from what is already stored: a warm lab has it, a cold one is waited for."""
     engines = [p.pod_key for p in run.engines]
@@ -172,6 +199,9 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     try:
         taken = wait_until(look, what="every metric to move", timeout_s=limit_s, every_s=world.interval_s())
     except WaitTimeoutError as error:
+        # An engine that is not understood does not move anything either, and that says more.
+        end_s = run.now_s() - settle_s(world.interval_s())
+        _wire_form(run, (end_s - settings.baseline_s, end_s))
         raise RefusedError(
             f"{wanting[0]} (waited {limit_s:g} s)",
             next_step="see that engines, gateway, observer and load run and are scraped, then run again",
@@ -223,43 +253,3 @@ def unmoved(samples: Samples, engines: Sequence[str]) -> Iterator[str]:
             if not any(len({v for _, v in samples.inside(s)}) > 1 for s in mine):
                 of = f" of {pod}" if pod else ""
                 yield f"{must.metric}{of} ({must.whose}) {'does not move' if mine else 'is not there'}"
-
-
-def _positive_control(run: Run, world: World) -> None:
-    """The gauge that is trusted to say 0 must have been seen to say 1."""
-    born = world.born_s("resync_cuts")
-    if not born:
-        raise RefusedError(
-            "the observer does not say when it started, so its positive control cannot be found",
-            next_step="see that the observer runs and exports resync_cuts_created",
-        )
-    limit_s = max(0.0, min(CONTROL_WAIT_S, max(born) + CONTROL_WAIT_S - run.now_s()))
-    try:
-        wait_until(
-            lambda: _control_seen(run, world, max(born)),
-            what="the positive control",
-            timeout_s=limit_s,
-            every_s=world.interval_s(),
-        )
-    except WaitTimeoutError as error:
-        raise RefusedError(
-            "the observer's planted divergence was not seen as 0, 1, 0: its zero cannot be trusted",
-            next_step="restart the observer (resync lab down, then up) and look at its log",
-        ) from error
-    _passed(run, "positive-control", "one planted divergence was seen as 0, 1, 0")
-
-
-def _control_seen(run: Run, world: World, born_s: float) -> bool:
-    """Whether every gateway's control went through its three states since the observer started."""
-    window = (born_s - CONTROL_LIMIT_S, min(run.now_s(), born_s + CONTROL_LIMIT_S))
-    found = world.series(("resync_divergence_blocks",), window)
-    planted = [s for s in found if s.labels.get("pod_key") == CONTROL_POD]
-    proven = {s.labels.get("gateway") for s in planted if seen_0_1_0(s)}
-    return bool(planted) and proven >= {s.labels.get("gateway") for s in planted}
-
-
-def seen_0_1_0(series: Series) -> bool:
-    """Whether a gauge was 0, then above 0, then 0 again."""
-    states = [v > 0 for _, v in series.points]
-    changes = [state for i, state in enumerate(states) if i == 0 or state != states[i - 1]]
-    return any(changes[i : i + 3] == [False, True, False] for i in range(len(changes) - 2))

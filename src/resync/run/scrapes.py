@@ -119,12 +119,6 @@ class Scrapes:
             self._offset_s = measured_s if abs(measured_s) > OFFSET_NOISE_S else 0.0
         return self._offset_s
 
-    def born_s(self, metric: str) -> list[float]:
-        """What the newest samples of `<metric>_created` say."""
-        now_s = self._clock.wall_s()
-        found = self.series((f"{metric}_created",), (now_s - 20 * self.interval_s(), now_s))
-        return [s.points[-1][1] for s in found]
-
     def close(self) -> None:
         """Give connections back."""
         self._prometheus.close()

@@ -51,6 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     staleness_limit_s: float
     staleness_limit_blocks: int
     convergence_limit_s: float
+    mesh_limit_s: float
+    inject_limit_s: float
+    heal_limit_s: float
+    control_age_limit_s: float
     routed_share_min: float
     removed_floor: int
     shared_floor: int
@@ -136,8 +140,14 @@ FIELDS: tuple[Field, ...] = (
     Field("guard", "guard_s", _seconds, "500ms", "5s"),
     _same("event_age_slack", "event_age_slack_ms", _milliseconds, "200ms"),
     Field("staleness_limit", "staleness_limit_s", _seconds, "2s", "20s"),
-    _same("staleness_limit_blocks", "staleness_limit_blocks", _count, "1000"),
+    # An engine of the lab holds 400 blocks. Under 50 ms a gateway was up to 46 behind (one or two requests);
+    # one that stands still is 200 behind after 2.4 s.
+    Field("staleness_limit_blocks", "staleness_limit_blocks", _count, "200", "1000"),
     Field("convergence_limit", "convergence_limit_s", _seconds, "10s", "60s"),
+    Field("mesh_limit", "mesh_limit_s", _seconds, "5s", "15s"),
+    Field("inject_limit", "inject_limit_s", _seconds, "15s", "60s"),
+    Field("heal_limit", "heal_limit_s", _seconds, "5s", "60s"),
+    _same("control_age_limit", "control_age_limit_s", _seconds, "3h"),
     _same("routed_share_min", "routed_share_min", _share, "0.9"),
     _same("removed_floor", "removed_floor", _count, "200"),
     _same("shared_floor", "shared_floor", _count, "20"),

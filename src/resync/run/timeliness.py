@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from resync.run.evidence import Series
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
 from resync.run.samples import Samples
+from resync.run.settings import Settings
 
 P99 = 0.99
 
@@ -74,15 +75,11 @@ def staleness(samples: Samples, context: Context) -> Iterable[Part]:
         if not seconds or not blocks:
             yield absent(pod, "staleness")
             continue
-        late = _worst_awake(samples, seconds)
-        many = _worst_awake(samples, blocks)
-        yield _bounded(pod, "seconds stale", late, settings.staleness_limit_s)
-        if many is not None and many > settings.staleness_limit_blocks:
-            found = Finding("blocks stale", pod, many)
-            yield Part(
-                Outcome.BREACHED, f"{found}, at most {settings.staleness_limit_blocks} allowed", late, found
-            )
-        yield from _follows(samples, pod, settings.staleness_limit_s)
+        behind = _behind(pod, _worst_awake(samples, seconds), _worst_awake(samples, blocks), settings)
+        yield behind
+        # What is seen to be stale needs no second sentence, which would hide how many blocks are.
+        if behind.outcome is not Outcome.BREACHED:
+            yield from _follows(samples, pod, settings.staleness_limit_s)
 
 
 def _worst_awake(samples: Samples, series: Sequence[Series]) -> float | None:
@@ -91,13 +88,19 @@ def _worst_awake(samples: Samples, series: Sequence[Series]) -> float | None:
     )
 
 
-def _bounded(pod: str, what: str, worst: float | None, limit: float) -> Part:
-    if worst is None:
-        return absent(pod, what)
-    if worst > limit:
-        found = Finding(what, pod, round(worst, 3))
-        return Part(Outcome.BREACHED, f"{found}, at most {limit:g} allowed", worst, found)
-    return Part(Outcome.HELD, f"{pod}: at most {worst:.3f} {what}", worst)
+def _behind(pod: str, late_s: float | None, blocks: float | None, settings: Settings) -> Part:
+    if late_s is None or blocks is None:
+        return absent(pod, "staleness")
+    if late_s > settings.staleness_limit_s or blocks > settings.staleness_limit_blocks:
+        found = Finding("blocks stale", pod, blocks)
+        allowed = f"{settings.staleness_limit_blocks} blocks and {settings.staleness_limit_s:g} s"
+        return Part(
+            Outcome.BREACHED,
+            f"{found}, the oldest for {late_s:.3f} s: at most {allowed} allowed",
+            late_s,
+            found,
+        )
+    return Part(Outcome.HELD, f"{pod}: at most {late_s:.3f} s and {blocks:g} blocks stale", late_s)
 
 
 def _follows(samples: Samples, pod: str, limit_s: float) -> Iterable[Part]:

@@ -73,6 +73,13 @@ class World(Protocol):
         """Whether the namespace has agreed to faults."""
         ...
 
+    def mesh_alive(self, run_id: str) -> str:
+        """What showed that somebody executes faults and ends them.
+
+        Asks with a fault of that run that can hit nobody. Raises RunError when nobody answers.
+        """
+        ...
+
     def plan(self, manifest: str, run_id: str) -> FaultPlan:
         """The fault of that manifest with this run's settings, labels and expiry; nothing is created."""
         ...
@@ -130,10 +137,6 @@ class World(Protocol):
 
         Raises UnmeasuredError when Prometheus does not answer.
         """
-        ...
-
-    def born_s(self, metric: str) -> list[float]:
-        """When the processes behind a counter created it, by its `_created` twin; empty when unknown."""
         ...
 
     def close(self) -> None:

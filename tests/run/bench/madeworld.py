@@ -81,7 +81,9 @@ class Numbers:
         return float(said.get("count", 1)) if t >= since else 0.0
 
     def control(self, t: float) -> float:
-        return 1.0 if self.born_s + 2 <= t < self.born_s + 4 and not self.knobs.get("no_control") else 0.0
+        again_s = self.injected_s + float(str(self.knobs.get("control_again_after_s", "inf")))
+        at_start = self.born_s + 2 <= t < self.born_s + 4 and not self.knobs.get("no_control")
+        return 1.0 if at_start or again_s <= t < again_s + 1 else 0.0
 
     def series(self, metrics: Sequence[str], window: tuple[float, float]) -> list[Series]:
         first = math.ceil(window[0] / INTERVAL_S)
@@ -119,6 +121,10 @@ class Numbers:
         sent = [(t, self._load_s(t)) for t in times]
         yield Series(metric="resync_load_last_sent_timestamp_seconds", labels={}, points=sent)
         control = {"gateway": GATEWAY, "pod_key": "resync-control", "kind": "phantom"}
+        if not self.knobs.get("control_stays_away"):
+            age_s = float(str(self.knobs.get("control_age_s", 0)))
+            stamp = [(t, self.born_s + 5 - age_s) for t in times if t >= self.born_s + 5]
+            yield Series(metric="resync_control_timestamp_seconds", labels={"gateway": GATEWAY}, points=stamp)
         yield Series(
             metric="resync_divergence_blocks", labels=control, points=[(t, self.control(t)) for t in times]
         )
@@ -163,6 +169,16 @@ class Numbers:
                 ("resync_staleness_blocks", both, [(t, 1.0) for t in times]),
                 ("resync_audited_blocks_total", both, [(t, self._audited(t)) for t in times]),
                 ("resync_blocks_removed_total", of, [(t, self._count(20, t)) for t in times]),
+                (
+                    "aibrix_kvcache_zmq_events_processed_total",
+                    {**of, "event_type": "BlockStored"},
+                    applied,
+                ),
+                (
+                    "aibrix_kvcache_zmq_errors_total",
+                    {**of, "error_type": "decode"},
+                    [(t, self._undecoded(t, pod)) for t in times],
+                ),
                 ("resync_gateway_gaps_total", of, [(t, self._gaps(t, pod)) for t in times]),
                 ("resync_gateway_gaps_repaired_total", of, [(t, 0.0) for t in times]),
             )
@@ -182,6 +198,9 @@ class Numbers:
 
     def _audited(self, t: float) -> float:
         return 0.0 if self.knobs.get("empty") else math.floor(100 * (t - self.born_s))
+
+    def _undecoded(self, t: float, pod: str) -> float:
+        return math.floor(20 * (t - self.born_s)) if self.knobs.get("undecodable") == pod else 0.0
 
     def _gaps(self, t: float, pod: str) -> float:
         return 1.0 if self.knobs.get("gap") == pod and t > self.injected_s + 0.5 else 0.0
@@ -205,6 +224,12 @@ class MadeWorld:
 
     def opted_in(self) -> bool:
         return not self.knobs.get("not_opted_in")
+
+    def mesh_alive(self, run_id: str) -> str:
+        if self.knobs.get("mesh_silent"):
+            self.fault.write_text(run_id)
+            raise UnmeasuredError("no controller touched a new fault", next_step="start Chaos Mesh")
+        return "it answered"
 
     def plan(self, manifest: str, run_id: str) -> FaultPlan:
         return FaultPlan(
@@ -245,7 +270,10 @@ class MadeWorld:
         return [LeftBehind("old", "default", "an-earlier-run", expired=old == "expired")] if old else []
 
     def sweep(self, fault: LeftBehind) -> None:
-        assert fault.expired
+        if fault.name == "made":
+            self.fault.unlink()
+        else:
+            assert fault.expired
 
     def inject(self, plan: FaultPlan) -> Injected:
         if self.knobs.get("inject_fails"):
@@ -275,10 +303,6 @@ class MadeWorld:
         if time.time() > self.numbers.injected_s + dead or self.knobs.get("prometheus_down"):
             raise UnmeasuredError("Prometheus does not answer", next_step="start it")
         return self.numbers.series(metrics, (window[0], min(window[1], time.time() - INTERVAL_S)))
-
-    def born_s(self, metric: str) -> list[float]:
-        assert metric
-        return [self.numbers.born_s]
 
     def close(self) -> None:
         return
