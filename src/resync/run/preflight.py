@@ -82,7 +82,7 @@ def check(run: Run, manifest: str) -> None:
     _expiry(run, settings)
     _targets(run, world, manifest)
     _prometheus(run, world, settings)
-    _mesh_alive(run, world)
+    check_mesh(run)
     _steady_metrics(run, world, settings)
     _wire_form(run, run.samples["baseline"].window)
     _passed(
@@ -154,8 +154,12 @@ def _prometheus(run: Run, world: World, settings: Settings) -> None:
     _passed(run, "prometheus", f"scrapes every {interval_s:g} s")
 
 
-def _mesh_alive(run: Run, world: World) -> None:
-    """Faults must have somebody who ends them. What is asked for that is a fault object too: it must go."""
+def check_mesh(run: Run) -> None:
+    """Faults must have somebody who ends them. Raises RunError when there is nobody, with the next step.
+
+    What is asked for that is a fault object too, so it goes whatever comes in between.
+    """
+    world = run.must_world()
     try:
         said = world.mesh_alive(run.id)
     except BaseException:
