@@ -38,6 +38,24 @@ def test_jitter_and_slack_lower_the_threshold() -> None:
     assert Expected(100, 20).threshold_ms(2.0) == pytest.approx(77.0)
 
 
+@pytest.mark.parametrize(
+    ("added_ms", "jitter_ms", "told"), [(100, 20, True), (20, 20, False), (8, 0, False), (10, 0, True)]
+)
+def test_a_delay_must_differ_from_none_by_more_than_measuring_does(
+    added_ms: float, jitter_ms: float, *, told: bool
+) -> None:
+    assert Expected(added_ms, jitter_ms).can_be_told is told
+
+
+def test_an_undelayed_path_never_proves_a_delay_as_small_as_its_jitter() -> None:
+    undelayed = every(*WINDOW, 2.0)
+    seen = effect.pod_effect(
+        PodReadings("default/engine-0", [*every(0, 4, 2.0), *undelayed], []),
+        baseline=BASELINE, window=WINDOW, age=Expected(10, 10), rtt=Expected(20, 20), piece_s=1.0,
+    )  # fmt: skip
+    assert any("cannot be told from no delay" in doubt for doubt in seen.doubts)
+
+
 def test_a_delay_on_every_measurement_is_proven() -> None:
     seen = judged(every(10, 14, 102.0), age=every(10.1, 14, 53.0))
     assert not seen.doubts

@@ -1,7 +1,7 @@
 """Time as an argument: whoever needs to know the time is handed a `Clock`.
 
-Two readings that must never be mixed: `wall_s` can be compared between processes of one machine and with Prometheus
-timestamps; `monotonic_s` only grows and is the one to measure durations with.
+Two readings that must never be mixed: `wall_s` can be compared between processes of one machine and with
+Prometheus timestamps; `monotonic_s` only grows and is the one to measure durations with.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Waits that have a name, a limit, and say what was last seen when the limit passes.
 
-`condition` returns a truthy value when it holds; that value is what the wait returns. A falsy value is "not yet" and is
-quoted in the error, so let a condition return what it saw where that helps whoever reads the message.
+`condition` returns a truthy value when it holds; that value is what the wait returns. A falsy value is "not
+yet" and is quoted in the error, so let a condition return what it saw where that helps the reader.
 """
 
 import asyncio

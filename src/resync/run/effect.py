@@ -60,6 +60,11 @@ class Expected:
         """The least a measurement under the fault may show."""
         return baseline_ms + self.added_ms - self.jitter_ms - SLACK_MS
 
+    @property
+    def can_be_told(self) -> bool:
+        """Whether a path with the delay differs from one without it by more than measuring does."""
+        return self.added_ms - self.jitter_ms - SLACK_MS >= SLACK_MS
+
 
 def expected_age(direction: Direction, *, latency_ms: float, jitter_ms: float) -> Expected:
     """What the delay adds to the age of an event at its application."""
@@ -207,6 +212,11 @@ def pod_effect(
     now_rtt, now_age = fresh(pod.rtt, window), fresh(pod.age, window)
     low_rtt, low_age = low_ms(fresh(pod.rtt, baseline)), low_ms(fresh(pod.age, baseline))
     doubts: list[str] = []
+    if not rtt.can_be_told:
+        doubts.append(
+            f"{pod.pod_key}: {rtt.added_ms:g} ms +- {rtt.jitter_ms:g} ms on the round trip "
+            "cannot be told from no delay: choose a longer latency or a smaller jitter"
+        )
     if low_rtt is None:
         doubts.append(f"{pod.pod_key}: no round trip measured in the baseline")
     else:

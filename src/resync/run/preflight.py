@@ -80,6 +80,7 @@ def check(run: Run, manifest: str) -> None:
     world, settings = run.must_world(), run.must_settings()
     _opted_in(run, world, settings)
     _expiry(run, settings)
+    _can_be_told(settings)
     _targets(run, world, manifest)
     _prometheus(run, world, settings)
     check_mesh(run)
@@ -102,6 +103,16 @@ def _opted_in(run: Run, world: World, settings: Settings) -> None:
             next_step=f"kubectl annotate namespace {settings.namespace} chaos-mesh.org/inject=enabled",
         )
     _passed(run, "opted-in", settings.namespace)
+
+
+def _can_be_told(settings: Settings) -> None:
+    rtt = expected_rtt(settings.direction, latency_ms=settings.latency_ms, jitter_ms=settings.jitter_ms)
+    if not rtt.can_be_told:
+        raise RefusedError(
+            f"{settings.latency_ms:g} ms +- {settings.jitter_ms:g} ms, {settings.direction}, "
+            "cannot be told from no delay: its effect could never be proven",
+            next_step="choose a longer RESYNC_LATENCY or a smaller RESYNC_JITTER",
+        )
 
 
 def _expiry(run: Run, settings: Settings) -> None:

@@ -167,13 +167,15 @@ class Link:
         return await loop.create_server(make, pod.endpoints.pod_ip, port, backlog=_BACKLOG)
 
     def _accept(self, callee: Endpoints, port: int, side: Side, transport: asyncio.Transport) -> None:
-        if len(self._connections) >= CONNECTIONS_MAX or self._alarm is None:
+        peername = transport.get_extra_info("peername")
+        # Without a peer name the caller has gone again before it was accepted.
+        if len(self._connections) >= CONNECTIONS_MAX or self._alarm is None or peername is None:
             self._counts["refused"] += 1
             reset(transport)
             return
         self._counts["accepted"] += 1
         connection = Connection(
-            self._ends(callee, port, transport.get_extra_info("peername")),
+            self._ends(callee, port, peername),
             self._alarm,
             branch(self._dice),
             faults=self._faults,

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Final
 
@@ -106,7 +107,9 @@ class Stream:
         if end is End.RESET:
             reset(sink)
         elif not sink.is_closing() and sink.can_write_eof():
-            sink.write_eof()
+            # The peer may have reset it a moment ago, unseen yet: then nobody is left to be told.
+            with suppress(OSError):
+                sink.write_eof()
         self._on_end()
 
     def _pause_source(self) -> None:
