@@ -17,6 +17,11 @@ STOPPED: dict[str, tuple[dict[str, object], str, str]] = {
         "does not say how many events of default/engine-0",
         "gateway",
     ),
+    "nothing published": (
+        {"frozen_everywhere": True},
+        "resync_published_sequence of default/engine-0 (the observer) does not move",
+        "see that engines",
+    ),
     "a control of yesterday": ({"control_age_s": 24 * 3600}, "min old, at most 180", "CONTROL_AGE_LIMIT"),
     "a control that left no trace": ({"no_control": True}, "not seen as 0, 1, 0", "restart it"),
 }

@@ -6,7 +6,7 @@ observer's positive control (`resync.run.planted`).
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from resync.kits.waits import WaitTimeoutError, wait_until
@@ -85,7 +85,7 @@ def check(run: Run, manifest: str) -> None:
     _prometheus(run, world, settings)
     check_mesh(run)
     _steady_metrics(run, world, settings)
-    _wire_form(run, run.samples["baseline"].window)
+    _wire_form(run, run.samples["baseline"].window, wireforms.unreadable)
     _passed(
         run, "wire-form", f"the gateway applies events of all {len(run.engines)} engines, none unreadable"
     )
@@ -182,8 +182,10 @@ def check_mesh(run: Run) -> None:
     _passed(run, "mesh-alive", said)
 
 
-def _wire_form(run: Run, window: Window) -> None:
-    """Raises RefusedError when the gateway was not seen to read the events of every engine in `window`."""
+def _wire_form(
+    run: Run, window: Window, doubts: Callable[[Samples, Sequence[str]], Iterator[wireforms.Doubt]]
+) -> None:
+    """Raises RefusedError for the first doubt whether the gateway reads every engine's events in `window`."""
     world = run.must_world()
     interval_s = world.interval_s()
     stored = world.series(wireforms.METRICS, (window[0] - LOOKBACK_SCRAPES * interval_s, window[1]))
@@ -195,7 +197,7 @@ def _wire_form(run: Run, window: Window) -> None:
         series=stored,
         instrument=[],
     )
-    for reason, next_step in wireforms.unreadable(Samples(taken), [p.pod_key for p in run.engines]):
+    for reason, next_step in doubts(Samples(taken), [p.pod_key for p in run.engines]):
         raise RefusedError(reason, next_step=next_step)
 
 
@@ -214,9 +216,9 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     try:
         taken = wait_until(look, what="every metric to move", timeout_s=limit_s, every_s=world.interval_s())
     except WaitTimeoutError as error:
-        # An engine that is not understood does not move anything either, and that says more.
+        # Where events cannot be decoded nothing moves either, and that says more.
         end_s = run.now_s() - settle_s(world.interval_s())
-        _wire_form(run, (end_s - settings.baseline_s, end_s))
+        _wire_form(run, (end_s - settings.baseline_s, end_s), wireforms.undecoded)
         raise RefusedError(
             f"{wanting[0]} (waited {limit_s:g} s)",
             next_step="see that engines, gateway, observer and load run and are scraped, then run again",

@@ -24,16 +24,25 @@ READABLE = (
 MEASURABLE = f"run a gateway that exports {APPLIED}_total per engine, and see that Prometheus scrapes it"
 
 
-def unreadable(samples: Samples, engines: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """A sentence and the next step for every engine whose events were not seen to be read."""
-    pieces = f"in {samples.window_s:.1f} s"
+Doubt = tuple[str, str]
+"""A sentence, and the next step."""
+
+
+def undecoded(samples: Samples, engines: Sequence[str]) -> Iterator[Doubt]:
+    """One for every engine whose messages the gateway could not decode."""
     for pod in engines:
         errors = samples.count(f"{ERRORS}_total", pod_key=pod, error_type="decode").total
         if errors > 0:
-            yield f"the gateway could not decode {errors:g} messages of {pod} {pieces}", READABLE
+            reason = f"the gateway could not decode {errors:g} messages of {pod} in {samples.window_s:.1f} s"
+            yield reason, READABLE
+
+
+def unreadable(samples: Samples, engines: Sequence[str]) -> Iterator[Doubt]:
+    """One for every engine whose events were not seen to be read, though each of them published some."""
+    yield from undecoded(samples, engines)
     for pod in engines:
         applied = samples.count(f"{APPLIED}_total", pod_key=pod)
         if not applied.series:
             yield f"the gateway does not say how many events of {pod} it has applied", MEASURABLE
         elif applied.total <= 0:
-            yield f"the gateway applied no event of {pod} {pieces}", READABLE
+            yield f"the gateway applied no event of {pod} in {samples.window_s:.1f} s", READABLE

@@ -50,6 +50,8 @@ class Numbers:
     def _moving(self, t: float, pod: str = "") -> float:
         """Time as the system lives it: a frozen part stays where it was when the fault came."""
         frozen = self.knobs.get("frozen")
+        if self.knobs.get("frozen_everywhere"):
+            return self.born_s + 1
         return min(t, self.injected_s) if frozen and pod.endswith(str(frozen)) else t
 
     def applied(self, t: float, pod: str) -> float:
