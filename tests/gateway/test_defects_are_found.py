@@ -1,5 +1,6 @@
 """Each deliberate defect shows in the observer as predicted, to the block; without one nothing shows."""
 
+import itertools
 import time
 from typing import Any
 
@@ -132,8 +133,10 @@ def test_a_frozen_gateway_is_late_and_not_wrong_and_goes_on_answering(
     assert before.value("resync_index_blocks", gateway=gateway.pod_key, pod_key="default/engine-0") == 3
     labels = {"gateway": gateway.pod_key, "pod_key": "default/engine-0"}
 
+    seeds = itertools.count(2)
+
     def frozen() -> Any:
-        complete(fleet.engines[0], prompt_of(10, seed=int(time.monotonic() * 10)))
+        assert complete(fleet.engines[0], prompt_of(10, seed=next(seeds)))[0] == 200
         page = observer.page()
         return page if page.value("resync_staleness_seconds", **labels) >= 2 else None
 
@@ -216,9 +219,14 @@ def test_a_short_heartbeat_ends_in_missing_blocks_once_there_is_a_delay(fleet: A
         lambda page: any(kind == "missing" for _pod, kind in page.divergence()),
         timeout_s=20,
     )
-    page = gateway.page()
-    assert page.total("aibrix_kvcache_zmq_disconnections_total") >= 3
-    assert page.total("aibrix_kvcache_zmq_replay_failures_total") >= 3
+    gateway.wait_for(
+        "a connection that is lost again and again, and replays that fail",
+        lambda page: (
+            page.total("aibrix_kvcache_zmq_disconnections_total") >= 3
+            and page.total("aibrix_kvcache_zmq_replay_failures_total") >= 3
+        ),
+        timeout_s=20,
+    )
 
 
 def after_another_cut(observer: Any) -> Any:

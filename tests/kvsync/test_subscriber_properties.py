@@ -313,7 +313,7 @@ THOROUGH = settings(
     max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=CHECKS, print_blob=True
 )
 HUNTING = settings(
-    THOROUGH, max_examples=400, phases=[Phase.generate], database=None, derandomize=True, print_blob=False
+    THOROUGH, max_examples=2_000, phases=[Phase.generate], database=None, derandomize=True, print_blob=False
 )
 
 

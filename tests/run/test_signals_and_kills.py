@@ -36,6 +36,16 @@ def started(directory: Path, kind: str, process: "subprocess.Popen[str]") -> Non
     wait_until(seen, what=f"a {kind} record", timeout_s=40.0, every_s=0.002)
 
 
+def noted(directory: Path, count: int, process: "subprocess.Popen[str]") -> None:
+    """Wait until the run has noted that many signals, or takes none any more."""
+
+    def seen() -> bool:
+        (file,) = (directory / "runs").glob("*/evidence.jsonl")
+        return process.poll() is not None or file.read_bytes().count(b'"kind":"signal-received"') >= count
+
+    wait_until(seen, what=f"{count} noted signals", timeout_s=HEALED_WITHIN_S, every_s=0.002)
+
+
 @pytest.mark.parametrize("kind", [k for k in HEALTHY_KINDS if k not in LAST])
 def test_sigterm_at_any_step_heals_and_is_void(bench: Bench, kind: str) -> None:
     process = bench.start()
@@ -59,8 +69,8 @@ def test_sigint_heals_and_a_second_one_does_not_break_it(bench: Bench, kind: str
     process = bench.start()
     started(bench.directory, kind, process)
     process.send_signal(signal.SIGINT)
-    for _ in range(3):
-        time.sleep(0.02)
+    for count in (1, 2, 3):
+        noted(bench.directory, count, process)
         process.send_signal(signal.SIGINT)
     ran = bench.wait(process)
     assert ran.healed
