@@ -96,3 +96,8 @@ def test_the_renewer_tells_of_a_loss_once(cluster: Cluster, namespace: str) -> N
     with leases.LeaseRenewer(cluster, held, every_s=0.02, on_lost=told.append, clock=clock) as renewer:
         wait_until(lambda: renewer.lost, what="the loss", timeout_s=5)
     assert [type(one) for one in told] == [errors.LeaseLostError]
+
+
+def test_a_namespace_that_does_not_exist_is_named(cluster: Cluster) -> None:
+    with pytest.raises(errors.NotFoundError, match="no-such-namespace"):
+        leases.acquire(cluster, "no-such-namespace", "r1")

@@ -93,7 +93,8 @@ def _not_gone(applied: AppliedFault, seen: FaultWire | None, timeout_s: float, t
     held = ", ".join(seen.metadata.finalizers or ()) or "nothing"
     said = "; ".join(failures(seen.records)) or "no attempt was reported as failed"
     return (
-        f"{opening}: held by {held}; {said}. Next: `resync sweep --force`, which may leave rules in the pods"
+        f"{opening}: held by {held}; {said}. Next: see that the mesh's controller runs; as a last resort "
+        "take its finalizers away with kubectl patch, which may leave rules in the pods"
     )
 
 

@@ -89,7 +89,11 @@ def acquire(
         wanted = _wanted(namespace, holder, ttl_s, now_s, found)
         try:
             return _write(cluster, wanted)
-        except (errors.AlreadyExistsError, errors.ConflictError, errors.NotFoundError):
+        except errors.NotFoundError:
+            if found is None:
+                # There was no lease to lose: what is not there is the namespace.
+                raise
+        except (errors.AlreadyExistsError, errors.ConflictError):
             # Somebody was faster: what they wrote decides, at the next look.
             continue
     raise errors.LeaseHeldError(

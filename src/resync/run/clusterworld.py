@@ -41,6 +41,7 @@ _STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
         cluster_errors.LeaseHeldError,
         "wait until the other run is over, or use another namespace (RESYNC_NAMESPACE)",
     ),
+    (cluster_errors.NotFoundError, "see that RESYNC_NAMESPACE names a namespace that exists"),
     (cluster_errors.NoTargetsError, "correct RESYNC_GATEWAY_SELECTOR or RESYNC_ENGINE_SELECTOR"),
     (cluster_errors.TooManyTargetsError, "narrow the selectors, or raise RESYNC_TARGETS_MAX on purpose"),
     (cluster_errors.FaultExistsError, "remove it with `resync sweep`, then run again"),
