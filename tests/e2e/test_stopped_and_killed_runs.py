@@ -73,6 +73,10 @@ def test_sigint_heals_and_is_void(begin: Running, path: Path_, standing: Standin
     stopped_in_time(running, path, standing, signal.SIGINT)
 
 
+HEALS_NEXT = "window-observed"
+"""After it the run asks the mesh to end the fault at once: the kill may come too late to stop that."""
+
+
 def expires_s(faults: list[dict[str, Any]]) -> float:
     """When what stands ends by itself: creation as the server noted it (whole seconds) plus duration."""
     (one,) = faults
@@ -88,18 +92,19 @@ def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
     running.appeared(kind)
     running.process.kill()
     running.finished()
-    left = standing()
+    left = [fault for fault in standing() if "deletionTimestamp" not in fault["metadata"]]
     judged = command("verdict")
     if kind not in LAST:
         assert judged.returncode == 2, judged.stdout
     assert "Traceback" not in judged.stderr
     if left:
-        ended_by_itself(path, expires_s(left), slow=kind in {"effect-proven", "window-observed"})
-        assert standing(), "an expired object stays until it is swept"
+        ended_by_itself(path, expires_s(left), slow=kind == "effect-proven")
+        assert standing() or kind == HEALS_NEXT, "an expired object stays until it is swept"
     free_the_lease(lab)
     swept = command("sweep")
     assert swept.returncode == 0, swept.stdout
-    assert all(f["metadata"]["name"] in swept.stdout for f in left), swept.stdout
+    if kind != HEALS_NEXT:
+        assert all(f["metadata"]["name"] in swept.stdout for f in left), swept.stdout
     assert not standing()
 
 
