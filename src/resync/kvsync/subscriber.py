@@ -245,10 +245,7 @@ class Subscriber:
 
     @property
     def exact(self) -> bool:
-        """Whether everything up to `applied_seq` is known to be applied and nothing is known to be missing..
-
-        .
-        """
+        """Whether everything up to `applied_seq` is applied and nothing is known to be missing."""
         return self._base_exact and self._state is State.LIVE
 
     @property
