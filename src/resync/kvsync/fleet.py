@@ -73,7 +73,7 @@ def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
 def changes(
     current: Mapping[str, Source], pods: Iterable[PodFacts], settings: FleetSettings = DEFAULTS
 ) -> Changes:
-    """How to get from the subscriptions `current` (by pod key) to those wanted for `pods`, a complete list."""
+    """How to get from the subscriptions `current` (by pod key) to those wanted for `pods`, all there are."""
     target = {pod.pod_key: source for pod in pods if (source := wanted(pod, settings)) is not None}
     ended = tuple(key for key, source in current.items() if target.get(key) != source)
     started = tuple(source for key, source in target.items() if current.get(key) != source)
