@@ -77,9 +77,12 @@ def converged(samples: Samples, context: Context) -> Iterable[Part]:
 def _convergence_part(pod: str, seen: Convergence | None, limit_s: float) -> Part:
     if seen is None:
         return absent(pod, "sequence")
-    if seen.latest_s is None or seen.latest_s > limit_s:
-        found = Finding("batches behind after the fault ended", pod, seen.behind)
-        return Part(Outcome.BREACHED, f"{pod} had not converged within {limit_s:g} s", limit_s, found)
+    if seen.latest_s is None:
+        found = Finding("batches behind after the fault", pod, seen.behind)
+        return Part(Outcome.BREACHED, f"{found}: not converged within {limit_s:g} s", limit_s, found)
+    if seen.latest_s > limit_s:
+        found = Finding("seconds to converge after the fault", pod, round(seen.latest_s, 3))
+        return Part(Outcome.BREACHED, f"{found}, {limit_s:g} allowed", seen.latest_s, found)
     return Part(
         Outcome.HELD, f"{pod} converged in [{seen.earliest_s:.2f}, {seen.latest_s:.2f}] s", seen.latest_s
     )
