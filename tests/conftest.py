@@ -5,11 +5,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from resync.lab.handle import LabHandle, running_lab
 from resync.lab.prometheus import find_binary
 
 FreshLab = Callable[..., LabHandle]
+
+# On a clean checkout Hypothesis builds its table of Unicode inside the first draw of text, and a busy machine
+# makes any example slow: neither is a defect of what is tested. A hang meets the time limit of its test.
+settings.register_profile("resync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("resync")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resync.lab.api.definitions import own_definitions
@@ -262,7 +262,7 @@ PARTS = [(plural, word) for plural in KINDS for word in ("spec", "status")]
 
 @pytest.mark.parametrize("side", ["ours", "theirs"])
 @pytest.mark.parametrize(("plural", "word"), PARTS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 @given(data=st.data())
 def test_generated_objects_are_judged_alike(side: str, plural: str, word: str, data: st.DataObject) -> None:
     _agree(plural, data.draw(_objects(side, plural, word)))

@@ -159,7 +159,7 @@ def test_what_can_never_be_served_is_refused_at_once(request_: Request, sentence
 lengths = st.tuples(st.integers(1, 20), st.integers(1, 12), st.integers(0, 2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(lengths, max_size=12), st.integers(8, 12))
 def test_every_request_finishes_and_leaves_no_slot_behind(
     shapes: list[tuple[int, int, int]], slots: int

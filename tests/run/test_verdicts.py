@@ -274,7 +274,8 @@ def test_a_stored_outcome_is_not_trusted(recorded: Recorder) -> None:
 
 @given(data=st.data())
 @hypothesis_settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_run_passes_with_a_required_record_missing(recorded: Recorder, data: st.DataObject) -> None:
     """Any number of records taken away, one of them required: never a pass."""

@@ -22,8 +22,6 @@ TOOK_S_MAX = 190.0
 """Three phases of at most a minute each, and two scrapes of a slow Prometheus."""
 
 FRESH_SCRAPES = 20.0
-START_S_MAX = 20.0
-"""An observer or a gateway that has just started may still be at it."""
 
 AGAIN = "look at the observer's log, restart it (on the lab: resync lab down, then up), then run again"
 
@@ -50,9 +48,9 @@ def prove(run: Run) -> str:
 
 
 def _stamps(run: Run) -> Mapping[str, float]:
-    """When each gateway's control was last complete; waits for the first one."""
+    """When each gateway's control was last complete; what has just started may still be at its first."""
     found: dict[str, float] = {}
-    interval_s = run.must_world().interval_s()
+    interval_s, limit_s = run.must_world().interval_s(), run.must_settings().control_limit_s
 
     def look() -> bool:
         end_s = run.now_s()
@@ -61,11 +59,11 @@ def _stamps(run: Run) -> Mapping[str, float]:
         return bool(found)
 
     with contextlib.suppress(WaitTimeoutError):
-        wait_until(look, what="the positive control", timeout_s=START_S_MAX, every_s=interval_s)
+        wait_until(look, what="the positive control", timeout_s=limit_s, every_s=interval_s)
     if not found:
         raise RefusedError(
-            "the observer did not finish its positive control (a planted divergence, seen as 0, 1, 0):"
-            " its zero cannot be trusted",
+            "the observer did not finish its positive control (a planted divergence, seen as 0, 1, 0)"
+            f" within {limit_s:g} s: its zero cannot be trusted",
             next_step=f"see that Prometheus scrapes the observer and that it exports {STAMP}; {AGAIN}",
         )
     return found

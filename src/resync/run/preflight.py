@@ -22,11 +22,7 @@ from resync.run.settings import Settings
 from resync.run.worlds import World
 
 CALM_MS_MIN = 5.0
-SETTLE_LIMIT_S = 12.0
-"""A system that is not steady for this long is not steady."""
-
-BASELINE_LIMIT_S = 12.0
-"""A lab that has just started needs this long at most until a baseline can be had."""
+MOVE = "see that engines, gateway, observer and load run and are scraped, then run again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +208,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
         wanting[:] = list(unmoved(Samples(taken), engines))
         return None if wanting else taken
 
-    limit_s = max(BASELINE_LIMIT_S, 2 * settings.baseline_s)
+    limit_s = max(settings.steady_limit_s, 2 * settings.baseline_s)
     try:
         taken = wait_until(look, what="every metric to move", timeout_s=limit_s, every_s=world.interval_s())
     except WaitTimeoutError as error:
@@ -221,7 +217,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
         _wire_form(run, (end_s - settings.baseline_s, end_s), wireforms.undecoded)
         raise RefusedError(
             f"{wanting[0]} (waited {limit_s:g} s)",
-            next_step="see that engines, gateway, observer and load run and are scraped, then run again",
+            next_step=MOVE,
         ) from error
     if taken is None:
         raise AssertionError("wait_until returned without a baseline")
@@ -236,11 +232,13 @@ def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
     settle keeps its last baseline, and the steady state before the fault says what is wrong with it.
     """
     last = [first]
+    engines = [p.pod_key for p in run.engines]
 
     def calm() -> bool:
         samples = Samples(last[0])
         judged = judge_all(samples, run.context("baseline"))
-        if all(j.outcome is Outcome.HELD for j in judged) and _path_calm(run, samples):
+        moves = not any(unmoved(samples, engines))
+        if moves and all(j.outcome is Outcome.HELD for j in judged) and _path_calm(run, samples):
             return True
         length_s = first.window[1] - first.window[0]
         end_s = run.now_s() - settle_s(first.interval_s)
@@ -248,7 +246,10 @@ def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
         return False
 
     with contextlib.suppress(WaitTimeoutError):
-        wait_until(calm, what="a steady baseline", timeout_s=SETTLE_LIMIT_S, every_s=4 * first.interval_s)
+        limit_s = run.must_settings().steady_limit_s
+        wait_until(calm, what="a steady baseline", timeout_s=limit_s, every_s=4 * first.interval_s)
+    for still in unmoved(Samples(last[0]), engines):
+        raise RefusedError(still, next_step=MOVE)
     return last[0]
 
 

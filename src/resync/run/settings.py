@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mesh_limit_s: float
     inject_limit_s: float
     heal_limit_s: float
+    steady_limit_s: float
+    control_limit_s: float
     control_age_limit_s: float
     routed_share_min: float
     removed_floor: int
@@ -147,6 +149,8 @@ FIELDS: tuple[Field, ...] = (
     Field("mesh_limit", "mesh_limit_s", _seconds, "5s", "15s"),
     Field("inject_limit", "inject_limit_s", _seconds, "15s", "60s"),
     Field("heal_limit", "heal_limit_s", _seconds, "5s", "60s"),
+    Field("steady_limit", "steady_limit_s", _seconds, "12s", "120s"),
+    Field("control_limit", "control_limit_s", _seconds, "20s", "60s"),
     _same("control_age_limit", "control_age_limit_s", _seconds, "3h"),
     _same("routed_share_min", "routed_share_min", _share, "0.9"),
     _same("removed_floor", "removed_floor", _count, "200"),
