@@ -57,6 +57,6 @@ def clock() -> ManualClock:
 @pytest.fixture
 def verbs(clock: ManualClock) -> Verbs:
     """The API without HTTP: own kinds, namespace default, virtual time."""
-    made = Verbs(Store(), Catalogue(), clock, Random(7))  # noqa: S311 - repeatable names
+    made = Verbs(Store(), Catalogue(), clock, Random(7))
     prepare(made, own_definitions())
     return made

@@ -26,7 +26,7 @@ STOP_S_MAX = 2.0
 
 def prompts(count: int, *, seed: int = 0) -> list[list[int]]:
     """Prompts over few families, some of them exact multiples of 16, so that copies and evictions happen."""
-    dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    dice = random.Random(seed)
     prefixes = [[family * 1000 + place for place in range(64)] for family in range(4)]
     tails: tuple[list[int], ...] = ([], [1] * 16, [2] * 5, [dice.randrange(9000) for _ in range(40)])
     return [dice.choice(prefixes) + dice.choice(tails) for _ in range(count)]

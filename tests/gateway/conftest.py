@@ -165,7 +165,7 @@ class Traffic:
     def __init__(self, url: str, *, rate: float, seed: int = 0) -> None:
         self._url = url
         self._rate = rate
-        self._dice = random.Random(seed)  # noqa: S311 - not a secret
+        self._dice = random.Random(seed)
         self._stop = threading.Event()
         self.statuses: Counter[int] = Counter()
         self.selections: Counter[str] = Counter()

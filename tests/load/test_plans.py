@@ -16,7 +16,7 @@ ENGINES = "127.0.0.1:8000,127.0.0.1:8001,127.0.0.1:8002"
 
 
 def dice(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - repeatable, not secret
+    return random.Random(seed)
 
 
 def first(count: int, *arguments: str) -> list[Planned]:

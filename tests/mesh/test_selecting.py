@@ -16,7 +16,7 @@ from resync.lab.mesh.selecting import choose, matched
 from resync.lab.mesh.shaping import set_name
 
 OPTED_IN = frozenset({"app", "other"})
-DICE = Random(1)  # noqa: S311  repeatable on purpose
+DICE = Random(1)
 
 
 def pod(name: str, namespace: str = "app", phase: str = "Running", **labels: str) -> Pod:
@@ -81,7 +81,7 @@ def test_a_selector_nobody_can_follow_is_refused(selector: dict[str, Any], why: 
 
 def chosen(mode: str, value: str, seed: int = 1) -> list[str]:
     choice = msgspec.convert({"selector": {}, "mode": mode, "value": value}, Choice)
-    dice = Random(seed)  # noqa: S311  repeatable on purpose
+    dice = Random(seed)
     return [found.metadata.name for found in choose(choice, "app", PODS, OPTED_IN, dice)]
 
 

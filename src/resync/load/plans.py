@@ -22,7 +22,7 @@ class Planned:
 
 def planned(options: Options) -> Iterator[Planned]:
     """All requests of a load, for ever. One seed is one sequence, whatever becomes of the requests."""
-    dice = random.Random(options.seed)  # noqa: S311 - repeatable, not secret
+    dice = random.Random(options.seed)
     families = Families(options.shape, dice)
     due_s, renewal_s = 0.0, 1 / options.renewals
     for gap_s in gaps_s(options.pacing, rate=options.rate, dice=dice):

@@ -68,7 +68,7 @@ async def _send_until(stop: asyncio.Event, options: Options, client: Client, met
     async with asyncio.TaskGroup() as group:
         work = [group.create_task(_drive(options, client, metrics))]
         for place, engine in enumerate(options.engines):
-            dice = random.Random(f"{options.seed} filling {place}")  # noqa: S311 - repeatable, not secret
+            dice = random.Random(f"{options.seed} filling {place}")
             blocks, size = options.fill_blocks, options.shape.block_size
             work.append(group.create_task(fill(client, engine, blocks=blocks, block_size=size, dice=dice)))
         await stop.wait()

@@ -119,7 +119,7 @@ class Subscription:
         self._context = context or zmq.Context.instance()
         self._machine = subscriber or Subscriber(settings.subscriber)
         # Which engine this is decides its back-off, so that engines that vanish together come back apart.
-        self._dice = dice or random.Random(zlib.crc32(f"{settings.local_address} {source.pod_key}".encode()))  # noqa: S311 - spreads, guards nothing
+        self._dice = dice or random.Random(zlib.crc32(f"{settings.local_address} {source.pod_key}".encode()))
         self._wake = asyncio.Event()
         self._live: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None

@@ -5,7 +5,7 @@ from random import Random
 
 def seeded(seed: int) -> Random:
     """Dice that always fall the same way for the same seed."""
-    return Random(seed)  # noqa: S311  repeatable on purpose; nothing here is a secret
+    return Random(seed)
 
 
 def branch(dice: Random) -> Random:

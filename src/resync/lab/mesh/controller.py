@@ -53,7 +53,7 @@ async def run_mesh(kubeconfig: Path, daemon: NetworkDaemon, *, clock: Clock, see
     async with Kube.connect(kubeconfig) as kube, asyncio.TaskGroup() as tasks:
         networks = PodNetworks(kube, daemon)
         teller = Teller(kube, clock)
-        mesh = Mesh(kube, networks, teller, clock=clock, dice=Random(seed))  # noqa: S311  repeatable on purpose
+        mesh = Mesh(kube, networks, teller, clock=clock, dice=Random(seed))
         tasks.create_task(mesh.watch_experiments(), name="mesh: watch NetworkChaos")
         tasks.create_task(mesh.watch_networks(), name="mesh: watch PodNetworkChaos")
         tasks.create_task(mesh.watch_pods(), name="mesh: watch pods")
