@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Run = Any
 Standing = Callable[[], list[dict[str, Any]]]
 FreshLab = Callable[..., LabHandle]
+UNSTEADY = {"RESYNC_STEADY_LIMIT": "5s"}
+"""For what will never be steady: no need to wait for it as long as a person would."""
+
 FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/networkchaos"
 
 
@@ -56,7 +59,7 @@ def test_a_prometheus_that_is_killed_in_the_window(begin: Run, fresh_lab: FreshL
 
 def test_a_metric_that_must_move_and_does_not(lab: LabHandle, run: Run) -> None:
     with lab.replaced("gateway-0", ["--flaw", "silent-metrics"]):
-        ran = run()
+        ran = run(**UNSTEADY)
         proves_nothing(ran, r"resync_gateway_applied_sequence.* does not move|batches published and not")
 
 
@@ -78,7 +81,7 @@ def now_s(lab: LabHandle) -> float:
 
 def test_nothing_held_and_nothing_indexed(run: Run, fresh_lab: FreshLab) -> None:
     """Two empty sets agree, and prove nothing."""
-    proves_nothing(run(where=fresh_lab("--no-load")), "does not move|is not there|not exercised")
+    proves_nothing(run(where=fresh_lab("--no-load"), **UNSTEADY), "does not move|is not there|not exercised")
 
 
 def test_two_gateways_of_which_one_is_audited(lab: LabHandle, run: Run) -> None:
@@ -92,7 +95,7 @@ def test_two_gateways_of_which_one_is_audited(lab: LabHandle, run: Run) -> None:
                 what="the second gateway to be Ready",
                 timeout_s=20.0,
             )
-            proves_nothing(run(), r"1 of 2 gateways audited")
+            proves_nothing(run(**UNSTEADY), r"1 of 2 gateways audited")
         finally:
             cluster.request("DELETE", f"{path}/gateway-1")
             wait_until(

@@ -37,7 +37,6 @@ UNDER_FAULT = HEALTHY_KINDS[HEALTHY_KINDS.index("fault-planned") : HEALTHY_KINDS
 TIER = [pytest.param(k, marks=() if k in UNDER_FAULT else pytest.mark.nightly) for k in HEALTHY_KINDS]
 STOPPED = [p for p in TIER if p.values[0] not in LAST]
 HEALED_WITHIN_S = 5.0
-SHORT = {"RESYNC_FAULT_DURATION": "4s", "RESYNC_BASELINE": "2s"}
 EXPIRED_WITHIN_S = 1.0
 """The mesh reconciles at the expiry; a connection that stood needs a round trip to be fast again."""
 
@@ -60,7 +59,7 @@ def stopped_in_time(running: Running, path: Path_, standing: Standing, number: s
 
 @pytest.mark.parametrize("kind", STOPPED)
 def test_sigterm_heals_and_is_void(begin: Running, path: Path_, standing: Standing, kind: str) -> None:
-    running = begin(**SHORT)
+    running = begin()
     running.appeared(kind)
     stopped_in_time(running, path, standing, signal.SIGTERM)
 
@@ -68,7 +67,7 @@ def test_sigterm_heals_and_is_void(begin: Running, path: Path_, standing: Standi
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", [k for k in HEALTHY_KINDS if k not in LAST])
 def test_sigint_heals_and_is_void(begin: Running, path: Path_, standing: Standing, kind: str) -> None:
-    running = begin(**SHORT)
+    running = begin()
     running.appeared(kind)
     stopped_in_time(running, path, standing, signal.SIGINT)
 
@@ -88,7 +87,7 @@ def expires_s(faults: list[dict[str, Any]]) -> float:
 def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
     lab: LabHandle, begin: Running, path: Path_, standing: Standing, *, command: Command, kind: str
 ) -> None:
-    running = begin(**SHORT)
+    running = begin()
     running.appeared(kind)
     running.process.kill()
     running.finished()
@@ -145,7 +144,7 @@ def test_a_lab_that_the_run_had_started_ends_with_it(
     begin: Running, tmp_path: Path, number: signal.Signals
 ) -> None:
     state_dir = tmp_path / "state"
-    running = begin(where=None, RESYNC_STATE_DIR=str(state_dir), **SHORT)
+    running = begin(where=None, RESYNC_STATE_DIR=str(state_dir))
     running.appeared("effect-proven" if number is signal.SIGKILL else "target-joined")
     supervisor = json.loads((state_dir / "lab.json").read_text())["pid"]
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
