@@ -157,9 +157,12 @@ def after_activity_control(context: Json, state: Json | None = None, **_: object
 @_guarded(interrupts=False)
 def after_experiment_control(state: MutableMapping[str, Any] | None = None, **_: object) -> None:
     """Heal, check for residue, judge, and make the journal say the same as the verdict."""
-    courses.wind_up()
-    if state is not None:
-        courses.write_into_journal(state)
+    try:
+        courses.wind_up()
+        if state is not None:
+            courses.write_into_journal(state)
+    finally:
+        courses.hold_signals()
 
 
 @_guarded(interrupts=False)
@@ -168,7 +171,10 @@ def cleanup_control() -> None:
 
     After a tolerance that crashed, this is all Chaos Toolkit still does.
     """
-    courses.wind_up()
+    try:
+        courses.wind_up()
+    finally:
+        courses.hold_signals()
 
 
 def _source() -> str:

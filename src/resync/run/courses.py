@@ -192,8 +192,9 @@ def known_of(lab: LabState) -> Mapping[str, str]:
 
 
 def _take_namespace(run: Run, world: World) -> None:
-    world.hold_lease(run.id)
-    run.leased = True
+    with run.signals.shielded():
+        world.hold_lease(run.id)
+        run.leased = True
     parsed = run.must_settings()
     run.note(evidence.LeaseHeld(at=run.now_s(), namespace=parsed.namespace, holder=run.id))
     left = world.left_behind()
@@ -281,6 +282,13 @@ def wind_up() -> None:
         _course.wound_up = True
 
 
+def hold_signals() -> None:
+    """A signal after the last hook waits for the last act of the process, which notes it."""
+    run = runs.armed()
+    if run is not None:
+        run.signals.hold()
+
+
 def write_into_journal(journal: MutableMapping[str, Any]) -> None:
     """Make the journal agree: Chaos Toolkit derives its own exit code and notifications from it."""
     run = runs.armed()
@@ -305,8 +313,10 @@ def _ending() -> int:
     run = runs.armed()
     if run is None:
         return VOID_CODE
+    run.signals.take_held()
     try:
         _last_healing(run)
+        run.signals.ignore()
         ruling = rule(run.file.read(), ending=True)
         if ruling.verdict is Verdict.PASS and _marks_missing(run):
             ruling = rule(run.file.read(), ending=True)

@@ -12,7 +12,6 @@ this hook calls. Processes that were killed never get here; their code is the si
 import atexit
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -53,9 +52,6 @@ class Exit:
         self._crash(error, "".join(traceback.format_exception(kind, error, trace)))
 
     def _leave(self) -> None:
-        # A signal now must not break the last healing; after SIGKILL the fault expires by itself.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         code = VOID_CODE
         try:
             if self._ending is not None:

@@ -21,6 +21,9 @@ from resync.run.errors import RunInterrupted
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """SIGUSR1 and SIGUSR2 are Chaos Toolkit's own; the second would leave the fault in place."""
 
+RESTORED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Chaos Toolkit gives these back to whoever had them before it: nobody, so they would kill the process."""
+
 Noted = Callable[[str, int], None]
 
 
@@ -42,6 +45,21 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 signal.signal(number, self._arrived)
+
+    def hold(self) -> None:
+        """Keep what Chaos Toolkit is about to give back waiting: between its end and ours nobody takes it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, RESTORED)
+
+    def take_held(self) -> None:
+        """Note what waited, and what comes until `ignore`; none of it stops anything any more."""
+        self._shields += 1
+        self.install()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, RESTORED)
+
+    def ignore(self) -> None:
+        """From here on nothing counts any more: what is judged next is all there is."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:
         self.count += 1
