@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resync.kvsync import wire
+from resync.kvsync import salvaging, wire
 from resync.kvsync.errors import WireError
 from resync.kvsync.records import (
     AllBlocksCleared,
@@ -48,9 +48,95 @@ def packed(batch: object) -> bytes:
     return msgspec.msgpack.encode(batch)
 
 
+DIALECT = st.sampled_from([*wire.DIALECTS.values()])
+# What a reader has to assume of what a dialect cannot say: vLLM's defaults.
+UNSAID = {"medium": "GPU", "lora_name": None, "lora_id": None, "group_idx": 0}
+
+
 @given(BATCH, st.sampled_from(WireForm), st.sampled_from(HashForm))
 def test_every_form_brings_the_batch_back(batch: Batch, form: WireForm, hash_form: HashForm) -> None:
     assert wire.decode_batch(wire.encode_batch(batch, form, hash_form)) == batch
+
+
+@given(BATCH, st.sampled_from([*WireForm]) | DIALECT, st.sampled_from(HashForm))
+def test_piece_by_piece_reads_what_the_fast_way_reads(
+    batch: Batch, form: WireForm | wire.Dialect, hash_form: HashForm
+) -> None:
+    payload = wire.encode_batch(batch, form, hash_form)
+
+    assert salvaging.salvage(payload) == wire.decode_batch(payload)
+
+
+def as_said_in(dialect: wire.Dialect, event: KVEvent) -> KVEvent:
+    if isinstance(event, AllBlocksCleared):
+        return event
+    said = dialect.stored if isinstance(event, BlockStored) else dialect.removed
+    lost = {name: value for name, value in UNSAID.items() if name not in said and hasattr(event, name)}
+    return msgspec.structs.replace(event, **lost)
+
+
+@given(BATCH, DIALECT, st.sampled_from(HashForm))
+def test_every_version_brings_back_what_it_can_say(
+    batch: Batch, dialect: wire.Dialect, hash_form: HashForm
+) -> None:
+    decoded = wire.decode_batch(wire.encode_batch(batch, dialect, hash_form))
+
+    assert decoded == msgspec.structs.replace(
+        batch,
+        events=tuple(as_said_in(dialect, event) for event in batch.events),
+        dp_rank=batch.dp_rank if dialect.ranked else None,
+    )
+
+
+@given(BATCH, DIALECT)
+def test_ints_and_bytes_of_one_block_are_one_block(batch: Batch, dialect: wire.Dialect) -> None:
+    """Also the two's complement of the int, which vLLM sent up to 0.10.1."""
+    as_ints = wire.encode_batch(batch, dialect, HashForm.INT)
+    as_bytes = wire.encode_batch(batch, dialect, HashForm.BYTES)
+    signed = packed(
+        _signed(msgspec.msgpack.decode(as_ints), {value for event in batch.events for value in hashes(event)})
+    )
+
+    assert wire.decode_batch(as_ints) == wire.decode_batch(as_bytes)
+    assert wire.decode_batch(signed).events == wire.decode_batch(as_ints).events
+
+
+def hashes(event: KVEvent) -> set[int]:
+    if isinstance(event, AllBlocksCleared):
+        return set()
+    parent = event.parent_block_hash if isinstance(event, BlockStored) else None
+    return {*event.block_hashes, *(() if parent is None else (parent,))}
+
+
+def _signed(value: object, hashes: set[int]) -> object:
+    """Every hash of `hashes` above 63 bits as the negative number with the same low 64 bits."""
+    match value:
+        case int() if value in hashes and value >= 2**63:
+            return value - 2**64
+        case list():
+            return [_signed(one, hashes) for one in value]
+        case dict():
+            return {name: _signed(one, hashes) for name, one in value.items()}
+    return value
+
+
+def test_a_map_leaves_out_what_vllm_leaves_out_and_an_array_nothing() -> None:
+    """`omit_defaults` drops optional Nones from maps, never from arrays (measured on vLLM's own classes)."""
+    batch = Batch(1.0, (BlockStored((1,), None, (5, 6), 2), BlockRemoved((1,), medium=None)))
+
+    stored, removed = msgspec.msgpack.decode(wire.encode_batch(batch, WireForm.MAP))[1]
+    assert [*stored] == [
+        "type", "block_hashes", "parent_block_hash", "token_ids", "block_size", "lora_id", "medium",
+        "lora_name", "group_idx",
+    ]  # fmt: skip
+    assert [*removed] == ["type", "block_hashes", "medium", "group_idx"]
+    stored, removed = msgspec.msgpack.decode(wire.encode_batch(batch, wire.DIALECTS["0.22.1"]))[1]
+    assert stored == ["BlockStored", [1], None, [5, 6], 2, None, "GPU", None, None, 0, None, None]
+    assert removed == ["BlockRemoved", [1], None, 0]
+
+
+def test_the_first_version_has_no_rank() -> None:
+    assert msgspec.msgpack.decode(wire.encode_batch(Batch(1.5, ()), wire.DIALECTS["0.9.0"])) == [1.5, []]
 
 
 @pytest.mark.parametrize("extra", [[], [3], [3, b"\x01" * 16], [3, b"", {"more": [1]}]])
@@ -59,6 +145,58 @@ def test_a_batch_has_two_three_or_more_elements(extra: list[object]) -> None:
 
     assert batch.events == (BlockRemoved((7,)),)
     assert batch.dp_rank == (3 if extra else None)
+    assert batch.unknown_fields == tuple(f"batch.[{position}]" for position in range(3, 2 + len(extra)))
+
+
+@pytest.mark.parametrize(
+    ("event", "unknown"),
+    [
+        ({**GOOD, "tier": 2}, "BlockRemoved.tier"),
+        ({**GOOD, "session_id": "s"}, "BlockRemoved.session_id"),
+        (["BlockRemoved", [7], "GPU", 0, {"a": [1]}], "BlockRemoved.[3]"),
+        (["AllBlocksCleared", 1], "AllBlocksCleared.[0]"),
+        ({"type": "AllBlocksCleared", "why": None}, "AllBlocksCleared.why"),
+    ],
+)
+def test_a_field_of_a_newer_version_is_read_past_and_counted(event: object, unknown: str) -> None:
+    batch = wire.decode_batch(packed([1.0, [GOOD, event], 0]))
+
+    assert batch.events[0] == BlockRemoved((7,))
+    assert batch.events[1] in {BlockRemoved((7,)), AllBlocksCleared()}
+    assert (batch.unknown_fields, batch.unknown_events, batch.malformed) == ((unknown,), (), 0)
+
+
+def test_every_published_field_is_known() -> None:
+    """All that vLLM 0.32 and SGLang 0.5.23 send: nothing of it may count as unknown."""
+    stored = {
+        "type": "BlockStored", "block_hashes": [1], "parent_block_hash": None, "token_ids": [5, 6],
+        "block_size": 2, "lora_id": 7, "medium": "GPU", "lora_name": "a", "extra_keys": [["salt"]],
+        "group_idx": 1, "kv_cache_spec_kind": "sliding_window", "kv_cache_spec_sliding_window": 128,
+        "locality": "LOCAL", "ownership": "tier-1", "session_id": "s", "cache_salt": "x",
+    }  # fmt: skip
+    removed = {**GOOD, "group_idx": 1, "locality": "LOCAL", "ownership": "tier-1"}
+    expected = (BlockStored((1,), None, (5, 6), 2, "a", "GPU", 1, 7), BlockRemoved((7,), "GPU", 1))
+
+    assert wire.decode_batch(packed([1.0, [stored, removed], 0])) == Batch(1.0, expected)
+    assert wire.decode_batch(packed([1.0, [stored, removed, 17], 0])).unknown_fields == ()
+
+
+@pytest.mark.parametrize("event", [GOOD, ["BlockRemoved", [7], "GPU"]])
+def test_a_map_around_the_batch_is_read_with_either_kind_of_event(event: object) -> None:
+    outer = {"events": [event], "more": 1, "data_parallel_rank": 2, "ts": 1.0}
+
+    batch = wire.decode_batch(packed(outer))
+
+    assert batch == Batch(1.0, (BlockRemoved((7,)),), 2, unknown_fields=("batch.more",))
+
+
+def test_both_kinds_of_events_and_hashes_in_one_batch_are_read() -> None:
+    mixed = {"type": "BlockRemoved", "block_hashes": [7, b"\0" * 31 + b"\7"]}
+
+    assert wire.decode_batch(packed([1.0, [mixed, ["BlockRemoved", [-1]]], 0])).events == (
+        BlockRemoved((7, 7)),
+        BlockRemoved((2**64 - 1,)),
+    )
 
 
 def test_bytes_and_negative_hashes_denote_the_block_that_the_int_denotes() -> None:
@@ -77,8 +215,12 @@ def test_bytes_and_negative_hashes_denote_the_block_that_the_int_denotes() -> No
         ({"type": "BlockStored", "block_hashes": [1]}, "BlockStored: ", 1),
         (["BlockStored", [1], None, [1.5], 4], "BlockStored: ", 1),
         (["BlockStored", [1], None, [1], 0], "BlockStored: ", 1),
-        ({"block_hashes": [1]}, "untyped", 0),
-        (17, "untyped", 0),
+        ({"block_hashes": [1]}, "untyped: ", 1),  # no version publishes it: it may have been a store
+        (17, "untyped: ", 1),
+        ([], "untyped: ", 1),
+        ([17, [1]], "untyped: ", 1),
+        ({1: 2}, "untyped: ", 1),
+        ({"type": "BlockRemoved", "block_hashes": [b"7 bytes"]}, "BlockRemoved: ", 1),
         ({"type": "BlockRemoved", "block_hashes": [2**63], "medium": 5}, "BlockRemoved: ", 1),
     ],
 )  # fmt: skip
@@ -94,7 +236,45 @@ def test_one_bad_event_costs_no_other(bad: object, named: str, malformed: int) -
 def test_a_malformed_field_is_named() -> None:
     batch = wire.decode_batch(packed([1.0, [{**GOOD, "block_hashes": [1, "x"]}], 0]))
 
-    assert "block_hashes" in batch.unknown_events[0]
+    assert batch.unknown_events == (
+        "BlockRemoved: `block_hashes`: Expected `int | bytes`, got `str` - at `$[1]`",
+    )
+
+
+def test_text_that_is_no_text_costs_its_event_only() -> None:
+    payload = packed([1.0, [GOOD, GOOD], 0]).replace(b"GPU", b"G\xff\xff", 1)
+
+    batch = wire.decode_batch(payload)
+
+    assert batch.events == (BlockRemoved((7,)),)
+    assert batch.malformed == 1
+    assert "`medium`" in batch.unknown_events[0]
+
+
+@pytest.mark.parametrize("nest", [b"\x91", b"\x81\xa1a"])
+def test_nesting_without_end_is_refused(nest: bytes) -> None:
+    header = b"\x93\xcb" + b"\0" * 8
+    with pytest.raises(WireError, match="recursion"):
+        wire.decode_batch(header + b"\x91" + nest * 100_000 + b"\xc0\x00")
+
+
+@pytest.mark.parametrize(
+    ("payload", "where"),
+    [
+        (packed([1.0, [GOOD], 0])[:-3], rf"truncated \(byte {len(packed([1.0, [GOOD], 0])) - 3}\)"),
+        (packed([1.0, [GOOD], 0]) + b"\0", rf"trailing characters \(byte {len(packed([1.0, [GOOD], 0]))}\)"),
+        (packed([1.0, ["?"], 0]).replace(b"\xa1?", b"\xc1?"), r"invalid opcode .*\(byte 11\)"),
+        (packed(["x", []]), "`ts`: Expected `float`, got `str`"),
+        (packed([float("nan"), []]), "`ts`: Expected `float` >= 0"),
+        (packed([float("inf"), []]), "`ts`: Expected `float` < "),
+        (packed([1.0, 5]), "`events`: Expected `array`, got `int`"),
+        (packed([1.0, [], "r"]), "`data_parallel_rank`: Expected `int"),
+        (packed({"ts": 1.0}), "the field `events` is missing"),
+    ],
+)
+def test_a_refusal_names_the_byte_or_the_field(payload: bytes, where: str) -> None:
+    with pytest.raises(WireError, match=where):
+        wire.decode_batch(payload)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ BlockHash: TypeAlias = int
 """Unsigned 64-bit: the low 64 bits of whatever the engine sent."""
 
 MASK_64 = (1 << 64) - 1
+HASH_BYTES_MIN = 8
+"""Fewer bytes are no hash of any engine: sha256 has 32, xxhash 16, the canonical form keeps 8."""
 GPU = "GPU"
 
 
@@ -28,7 +30,7 @@ class BlockStored(msgspec.Struct, frozen=True, gc=False):
     """Blocks that are now cached: one hash per `block_size` tokens, chained on the parent (None: a root).
 
     Models with several cache groups announce masked ranges, in which there are fewer hashes than blocks of
-    tokens.
+    tokens. An adapter is named by `lora_name`, before vLLM 0.14 only by `lora_id`.
     """
 
     block_hashes: tuple[BlockHash, ...]
@@ -38,6 +40,7 @@ class BlockStored(msgspec.Struct, frozen=True, gc=False):
     lora_name: str | None = None
     medium: str | None = GPU
     group_idx: int = 0
+    lora_id: int | None = None
 
 
 class BlockRemoved(msgspec.Struct, frozen=True, gc=False):
@@ -59,8 +62,8 @@ class Batch(msgspec.Struct, frozen=True):
     """One numbered message's content: what one engine step did, in the order in which it happened.
 
     `ts` is the engine's wall time in seconds. `unknown_events` names what was skipped: the type's name
-    where the type is unknown, "type: reason" where a known type was malformed; the latter also counts in
-    `malformed`.
+    where the type is unknown, "type: reason" where an event was malformed; the latter also counts in
+    `malformed`. `unknown_fields` names what was read past, as "type.field" or "type.[position]".
     """
 
     ts: float
@@ -68,6 +71,7 @@ class Batch(msgspec.Struct, frozen=True):
     dp_rank: int | None = 0
     unknown_events: tuple[str, ...] = ()
     malformed: int = 0
+    unknown_fields: tuple[str, ...] = ()
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
