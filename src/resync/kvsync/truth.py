@@ -1,34 +1,34 @@
-"""What engines hold against what the index believes, and a second opinion on the stream.
+"""What engines hold against what the index believes.
 
 Both sides must be of one cut: the truth as of the sequence that the index has applied. Then every
 difference is wrong, none is merely late. There are four kinds, and the order in which they are found
 matters: a block that the index has for the wrong pod is *misattributed* once, not phantom on one pod and
 missing on another.
 
-`fold` reads an engine's stream into what that engine must hold. It shares no code with the index, so that
-each can judge the other.
+Truth is what the engines' block pools say, or, where only a stream is at hand, its `fold`
+(`resync.kvsync.folding`). Neither shares code with the index.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
-from resync.kvsync import chain
-from resync.kvsync.index import IndexEntry
-from resync.kvsync.records import AllBlocksCleared, Batch, BlockHash, BlockRemoved, BlockStored
+from resync.kvsync.folding import BlockKey, Held, fold
+from resync.kvsync.records import BlockHash
 
-BlockKey: TypeAlias = tuple[int, BlockHash]
-"""(group, hash)."""
-
-
-class Held(msgspec.Struct, frozen=True, gc=False):
-    """A block that an engine holds: physical copies, and which prefix it really is (None: unknown)."""
-
-    copies: int
-    prefix_key: int | None
+__all__ = [
+    "BlockKey",
+    "Divergence",
+    "DivergenceKind",
+    "Finding",
+    "Held",
+    "Truth",
+    "View",
+    "compare",
+    "fold",
+]
 
 
 class DivergenceKind(StrEnum):
@@ -84,8 +84,16 @@ class Divergence(msgspec.Struct, frozen=True):
         return bool(self.missing or self.phantom or self.misattributed or self.mis_hashed)
 
 
+class Believed(Protocol):
+    """What a comparison needs to know of an index entry."""
+
+    @property
+    def prefix_key(self) -> int | None:
+        """Which prefix the index takes the block for; None where it does not know."""
+
+
 Truth: TypeAlias = Mapping[str, Mapping[BlockKey, Held]]
-View: TypeAlias = Mapping[str, Mapping[BlockKey, IndexEntry]]
+View: TypeAlias = Mapping[str, Mapping[BlockKey, Believed]]
 
 
 def compare(truth: Truth, index: View) -> Divergence:
@@ -94,7 +102,7 @@ def compare(truth: Truth, index: View) -> Divergence:
     Number of copies is not a kind of its own: it shows as missing or phantom when it begins to matter.
     """
     nothing: Mapping[BlockKey, Held] = {}
-    no_entry: Mapping[BlockKey, IndexEntry] = {}
+    no_entry: Mapping[BlockKey, Believed] = {}
     pods = sorted({*truth, *index})
     missing: dict[BlockKey, list[str]] = {}
     phantom: list[tuple[str, BlockKey]] = []
@@ -134,34 +142,3 @@ def _pair_up(phantom: list[tuple[str, BlockKey]], missing: dict[BlockKey, list[s
             left.append((pod, key))
     phantom[:] = left
     return tuple(strays)
-
-
-def fold(batches: Iterable[Batch], seed: int = 0) -> dict[BlockKey, Held]:
-    """What an engine holds after publishing exactly these batches, from its first one on.
-
-    The rule per event: a store adds one copy of each hash, a removal takes one, a clear takes all; nothing
-    below zero.
-    """
-    copies: Counter[BlockKey] = Counter()
-    keys: dict[BlockHash, int] = {}
-    for batch in batches:
-        for event in batch.events:
-            match event:
-                case AllBlocksCleared():
-                    copies.clear()
-                case BlockRemoved() if event.medium in {"GPU", None}:
-                    copies -= Counter((event.group_idx, one) for one in event.block_hashes)
-                case BlockStored() if event.medium in {"GPU", None}:
-                    copies.update((event.group_idx, one) for one in event.block_hashes)
-                    _learn(keys, event, seed)
-    return {key: Held(count, keys.get(key[1])) for key, count in copies.items() if count > 0}
-
-
-def _learn(keys: dict[BlockHash, int], event: BlockStored, seed: int) -> None:
-    parent = seed if event.parent_block_hash is None else keys.get(event.parent_block_hash)
-    size = event.block_size
-    if parent is None or len(event.token_ids) != size * len(event.block_hashes):
-        return
-    for position, block_hash in enumerate(event.block_hashes):
-        parent = chain.prefix_key(parent, event.token_ids[position * size : (position + 1) * size])
-        keys[block_hash] = parent
