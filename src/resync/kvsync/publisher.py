@@ -9,7 +9,7 @@ from collections import deque
 
 from resync.kvsync import wire
 from resync.kvsync.records import Batch, Message
-from resync.kvsync.wire import HashForm, WireForm
+from resync.kvsync.wire import Dialect, HashForm, WireForm
 
 BUFFER_STEPS = 10_000
 """vLLM's default length of the ring, in batches."""
@@ -26,7 +26,7 @@ class Publisher:
         *,
         buffer_steps: int = BUFFER_STEPS,
         topic: bytes = b"",
-        form: WireForm = WireForm.MAP,
+        form: WireForm | Dialect = WireForm.MAP,
         hash_form: HashForm = HashForm.INT,
     ) -> None:
         self._topic = topic
