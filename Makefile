@@ -38,10 +38,10 @@ format: $(STAMP) ## write the format, mend what can be mended
 	$(BIN)/ruff check --fix .
 
 test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 60 s)
-	$(PYTEST) -n 2 -m "not integration and not e2e and not nightly"
+	$(PYTEST) -n 2 -m "not integration and not e2e and not nightly and not slow"
 
-test-integration: $(STAMP) ## real sockets, real processes, real Prometheus
-	$(PYTEST) -n 2 -m "integration and not nightly"
+test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and what is slow
+	$(PYTEST) -n 2 -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
 	$(PYTEST) -m "e2e and not nightly"

@@ -36,7 +36,9 @@ _NEEDED: Final = {"BlockStored": 4, "BlockRemoved": 1, "AllBlocksCleared": 0}
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and (
+        value.isascii() or not any("\ud800" <= one <= "\udfff" for one in value)
+    )
 
 
 def _is_hash(value: Any) -> bool:

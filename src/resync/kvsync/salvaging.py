@@ -84,6 +84,14 @@ _RECORDS: Final[Mapping[str, type[KVEvent]]] = {
     "BlockRemoved": BlockRemoved,
     "AllBlocksCleared": AllBlocksCleared,
 }
+_READERS: Final = {
+    name: {field.name: _EVENT_READERS[field.name] for field in msgspec.structs.fields(record)}
+    for name, record in _RECORDS.items()
+}
+_REQUIRED: Final = {
+    name: {field.name for field in msgspec.structs.fields(record) if field.required}
+    for name, record in _RECORDS.items()
+}
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "BlockStored": frozenset({*NEWEST_OF[WireForm.MAP].stored, "cache_salt"}),  # the last is SGLang's own
     "BlockRemoved": frozenset(NEWEST_OF[WireForm.MAP].removed),
@@ -102,7 +110,7 @@ def salvage(payload: bytes) -> Batch:
         try:
             name, fields = _named(raw)
             if name in _KNOWN:
-                events.append(_event(name, fields))
+                events.append(_RECORDS[name](**_read(fields, _READERS[name], required=_REQUIRED[name])))
                 unknown_fields += [f"{name}.{field}" for field in fields if field not in _KNOWN[name]]
             else:
                 unknown_events.append(name)
@@ -147,13 +155,6 @@ def _named(raw: msgspec.Raw) -> tuple[str, _Fields]:
         raise msgspec.ValidationError("an empty array")
     name = _NAME.decode(values[0])
     return name, _placed(values[1:], _POSITIONS.get(name, ()))
-
-
-def _event(name: str, fields: _Fields) -> KVEvent:
-    record = _RECORDS[name]
-    kept = {field.name: field.required for field in msgspec.structs.fields(record)}
-    readers = {field: _EVENT_READERS[field] for field in kept}
-    return record(**_read(fields, readers, required={field for field in kept if kept[field]}))
 
 
 def _read(fields: _Fields, readers: Mapping[str, _Reader], *, required: AbstractSet[str]) -> dict[str, Any]:
