@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from resync.kvsync.records import GPU, AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent
+from resync.kvsync.records import GPU, AllBlocksCleared, Batch, BlockRemoved, BlockStored
 
 INDEXED_MEDIA: Final[frozenset[str | None]] = frozenset({GPU, None})
 NO_LORA: Final = -1
@@ -63,26 +63,29 @@ def apply_batch(index: EventSink, pod_key: str, batch: Batch, *, lora_id: int = 
     """
     stored = removed = cleared = stored_blocks = removed_blocks = other = 0
     for event in batch.events:
-        if not is_indexed(event):
+        if isinstance(event, AllBlocksCleared):
+            index.clear(pod_key)
+            cleared += 1
+        elif event.medium not in INDEXED_MEDIA:
             other += 1
         elif isinstance(event, BlockStored):
             index.store(pod_key, under_its_adapter(event, lora_id))
             stored += 1
             stored_blocks += len(event.block_hashes)
-        elif isinstance(event, BlockRemoved):
+        else:
             index.remove(pod_key, event)
             removed += 1
             removed_blocks += len(event.block_hashes)
-        else:
-            index.clear(pod_key)
-            cleared += 1
-    unknown = len(batch.unknown_events), len(batch.unknown_fields)
-    return AppliedCounts(stored, removed, cleared, stored_blocks, removed_blocks, other, *unknown)
-
-
-def is_indexed(event: KVEvent) -> bool:
-    """Whether the event is about the GPU pool."""
-    return isinstance(event, AllBlocksCleared) or event.medium in INDEXED_MEDIA
+    return AppliedCounts(
+        stored,
+        removed,
+        cleared,
+        stored_blocks,
+        removed_blocks,
+        other,
+        len(batch.unknown_events),
+        len(batch.unknown_fields),
+    )
 
 
 def under_its_adapter(event: BlockStored, pod_lora_id: int = NO_LORA) -> BlockStored:
