@@ -190,12 +190,13 @@ def test_a_map_around_the_batch_is_read_with_either_kind_of_event(event: object)
     assert batch == Batch(1.0, (BlockRemoved((7,)),), 2, unknown_fields=("batch.more",))
 
 
-def test_both_kinds_of_events_and_hashes_in_one_batch_are_read() -> None:
-    mixed = {"type": "BlockRemoved", "block_hashes": [7, b"\0" * 31 + b"\7"]}
+@pytest.mark.parametrize("others", [[], [["BlockRemoved", [7]]]])
+def test_both_kinds_of_hashes_and_events_in_one_batch_are_read(others: list[object]) -> None:
+    mixed = {"type": "BlockRemoved", "block_hashes": [7, b"\0" * 31 + b"\7", -1]}
 
-    assert wire.decode_batch(packed([1.0, [mixed, ["BlockRemoved", [-1]]], 0])).events == (
-        BlockRemoved((7, 7)),
-        BlockRemoved((2**64 - 1,)),
+    assert wire.decode_batch(packed([1.0, [mixed, *others], 0])).events == (
+        BlockRemoved((7, 7, 2**64 - 1)),
+        *(BlockRemoved((7,)) for _ in others),
     )
 
 
