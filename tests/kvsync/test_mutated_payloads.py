@@ -119,10 +119,10 @@ def _mutate_list(spot: list[Any], chance: random.Random) -> None:
 
 
 def own_payloads(chance: random.Random) -> list[bytes]:
-    """A few batches in every dialect and both kinds of hashes."""
+    """Some batches in every dialect and both kinds of hashes."""
     payloads = []
     forms: list[Dialect | WireForm] = [*DIALECTS.values(), WireForm.MAP_BATCH]
-    for form in forms:
+    for form in forms * 4:
         for hash_form in HashForm:
             events = tuple(own_event(chance) for _ in range(chance.randrange(1, 5)))
             payloads.append(wire.encode_batch(Batch(1.7e9 + chance.random(), events), form, hash_form))
