@@ -131,7 +131,8 @@ class TestUnpacking:
     @pytest.mark.parametrize(
         ("data", "reason"),
         [(b"", "too early (byte 0)"), (b"\xc1", "first byte 0xc1 (byte 0)"), (b"\xa5abc", "early (byte 4)"),
-         (b"\x91\xce\0", "(byte 3)"), (b"\xc0\xc0", "trailing bytes (byte 1)")],
+         (b"\x91\xce\0", "(byte 3)"), (b"\xc0\xc0", "trailing bytes (byte 1)"),
+         (b"\x91" * 100_000, "nesting without end")],
     )  # fmt: skip
     def test_a_refusal_names_the_byte(self, data: bytes, reason: str) -> None:
         with pytest.raises(WireError) as refusal:

@@ -19,6 +19,7 @@ from resync.kvsync.folding import BlockKey, Held, fold
 from resync.kvsync.records import BlockHash
 
 __all__ = [
+    "Believed",
     "BlockKey",
     "Divergence",
     "DivergenceKind",

@@ -41,7 +41,10 @@ _SIZED: Final = {
 def unpack(data: bytes) -> Value:
     """The one value in `data`. Raises WireError, with the byte offset, for none and for more than one."""
     cursor = _Cursor(data)
-    value = cursor.value()
+    try:
+        value = cursor.value()
+    except RecursionError as error:
+        raise WireError(f"nesting without end (byte {cursor.at})") from error
     if cursor.at != len(data):
         raise WireError(f"trailing bytes (byte {cursor.at})")
     return value
