@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from resync.run.claims import CLAIMS
+from resync.run.profiles import PROFILES, Asserted
 from resync.run.settings import FIELDS, FLOOR_WINDOW_S
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,11 @@ def experiments() -> Iterator[str]:
         yield ""
 
 
+def said(asserted: Asserted) -> str:
+    """The claims of one cell."""
+    return "; ".join(f"{name}: {scope.value}" for name, scope in asserted.items())
+
+
 def page() -> str:
     """The whole page."""
     lines = [
@@ -57,12 +63,17 @@ def page() -> str:
     lines += [
         "## Claims",
         "",
-        "Judged from raw samples, in the phases named; the verdict judges them again.",
+        "Judged from raw samples; the verdict judges them again. Before the fault and after everything has",
+        "converged they hold of every engine; while it stands and until then, of those its row names.",
         "",
     ]
+    lines += table(("claim", "asserts", "unit"), ((c.name, c.asserts, c.unit) for c in CLAIMS))
     lines += table(
-        ("claim", "asserts", "phases", "unit"),
-        ((c.name, c.asserts, ", ".join(c.phases), c.unit) for c in CLAIMS),
+        ("fault", "while it stands", "until all has converged", "its pods are"),
+        (
+            (f"{kind} {action}", said(row.fault), said(row.recovery), row.pods.value)
+            for (kind, action), row in PROFILES.items()
+        ),
     )
     lines += ["## Settings", ""]
     lines += [

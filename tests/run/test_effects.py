@@ -2,9 +2,10 @@
 
 import pytest
 
-from resync.run import effect
-from resync.run.effect import Expected, PodReadings, Reading
+from resync.run.effects import Effect, PodEffect, delay
+from resync.run.effects.delay import Expected, PodReadings
 from resync.run.evidence import Series
+from resync.run.readings import Reading, readings
 from resync.run.settings import Direction
 
 BASELINE, WINDOW = (0.0, 4.0), (10.0, 14.0)
@@ -15,13 +16,13 @@ def every(start_s: float, end_s: float, took_ms: float, *, gap_s: float = 0.25) 
     return [Reading(start_s + (i + 1) * gap_s, took_ms) for i in range(count)]
 
 
-def judged(fault: list[Reading], *, age: list[Reading] | None = None) -> effect.PodEffect:
-    return effect.pod_effect(
+def judged(fault: list[Reading], *, age: list[Reading] | None = None) -> PodEffect:
+    return delay.pod_effect(
         PodReadings("default/engine-0", [*every(0, 4, 2.0), *fault], [*every(0, 4, 3.0), *(age or [])]),
         baseline=BASELINE,
         window=WINDOW,
-        age=effect.expected_age("both", latency_ms=50, jitter_ms=10),
-        rtt=effect.expected_rtt("both", latency_ms=50, jitter_ms=10),
+        age=delay.expected_age("both", latency_ms=50, jitter_ms=10),
+        rtt=delay.expected_rtt("both", latency_ms=50, jitter_ms=10),
         piece_s=1.0,
     )
 
@@ -30,8 +31,8 @@ def judged(fault: list[Reading], *, age: list[Reading] | None = None) -> effect.
     ("direction", "age_ms", "rtt_ms"), [("to", 0, 50), ("from", 50, 50), ("both", 50, 100)]
 )
 def test_direction_says_what_is_added(direction: Direction, age_ms: float, rtt_ms: float) -> None:
-    assert effect.expected_age(direction, latency_ms=50, jitter_ms=10).added_ms == age_ms
-    assert effect.expected_rtt(direction, latency_ms=50, jitter_ms=10).added_ms == rtt_ms
+    assert delay.expected_age(direction, latency_ms=50, jitter_ms=10).added_ms == age_ms
+    assert delay.expected_rtt(direction, latency_ms=50, jitter_ms=10).added_ms == rtt_ms
 
 
 def test_jitter_and_slack_lower_the_threshold() -> None:
@@ -49,7 +50,7 @@ def test_a_delay_must_differ_from_none_by_more_than_measuring_does(
 
 def test_an_undelayed_path_never_proves_a_delay_as_small_as_its_jitter() -> None:
     undelayed = every(*WINDOW, 2.0)
-    seen = effect.pod_effect(
+    seen = delay.pod_effect(
         PodReadings("default/engine-0", [*every(0, 4, 2.0), *undelayed], []),
         baseline=BASELINE, window=WINDOW, age=Expected(10, 10), rtt=Expected(20, 20), piece_s=1.0,
     )  # fmt: skip
@@ -59,8 +60,8 @@ def test_an_undelayed_path_never_proves_a_delay_as_small_as_its_jitter() -> None
 def test_a_delay_on_every_measurement_is_proven() -> None:
     seen = judged(every(10, 14, 102.0), age=every(10.1, 14, 53.0))
     assert not seen.doubts
-    assert seen.rtt_added_ms == 100.0
-    assert seen.age_added_ms == 50.0
+    assert seen.measured["rtt_added_ms"] == 100.0
+    assert seen.measured["event_age_added_ms"] == 50.0
 
 
 def test_one_fast_round_trip_in_the_window_is_a_doubt() -> None:
@@ -95,16 +96,16 @@ def test_nothing_measured_at_all_is_a_doubt() -> None:
 
 
 def test_no_targeted_pod_proves_nothing() -> None:
-    assert not effect.Effect(()).proven
+    assert not Effect(()).proven
 
 
 def test_a_repeated_scrape_is_one_measurement() -> None:
     value = Series(metric="v", labels={}, points=[(1.0, 0.1), (1.25, 0.1), (1.5, 0.2), (1.75, float("nan"))])
     stamp = Series(metric="s", labels={}, points=[(1.0, 0.9), (1.25, 0.9), (1.5, 1.4), (1.75, 1.7)])
-    assert effect.readings(value, stamp) == [Reading(0.9, 100.0), Reading(1.4, 200.0)]
+    assert readings(value, stamp) == [Reading(0.9, 100.0), Reading(1.4, 200.0)]
 
 
 def test_a_peer_that_slowed_is_a_doubt_and_a_silent_one_is_not() -> None:
-    assert effect.peer_doubt(1.0, 60.0, latency_ms=50)
-    assert not effect.peer_doubt(1.0, 1.4, latency_ms=50)
-    assert not effect.peer_doubt(None, None, latency_ms=50)
+    assert delay.peer_doubt(1.0, 60.0, latency_ms=50)
+    assert not delay.peer_doubt(1.0, 1.4, latency_ms=50)
+    assert not delay.peer_doubt(None, None, latency_ms=50)

@@ -75,6 +75,8 @@ def records(
             peers=ENGINES,
             gateways=["default/gateway-0"],
             engines=ENGINES,
+            fault_kind="NetworkChaos",
+            action="delay",
         ),
         evidence.CheckPassed(at=INJECTED - 7, check="all", detail="fine"),
         evidence.PodsListed(at=INJECTED - 7, phase="baseline", pods=list(pods)),
@@ -128,8 +130,8 @@ def test_a_healthy_run_passes(recorded: Recorder) -> None:
     assert ruling.verdict is Verdict.PASS, ruling.voids
     assert ruling.verdict.exit_code == 0
     assert ruling.effect is not None
-    assert {p.rtt_added_ms for p in ruling.effect.pods} == {100.0}
-    assert {p.age_added_ms for p in ruling.effect.pods} == {50.0}
+    assert {p.measured["rtt_added_ms"] for p in ruling.effect.pods} == {100.0}
+    assert {p.measured["event_age_added_ms"] for p in ruling.effect.pods} == {50.0}
     assert ruling.effect.peer_added_ms == 0.0
 
 

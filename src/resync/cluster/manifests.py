@@ -8,7 +8,7 @@ sentence in `resync.cluster.refusals`.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import yaml
@@ -18,6 +18,18 @@ from resync.cluster.durations import parse_s, parse_tc_ms, written_ms, written_s
 from resync.cluster.errors import ManifestError
 from resync.cluster.kinds import KINDS, FaultKind
 from resync.cluster.selectors import Selector, check, selector_of
+
+HITS_LABEL = "resync.dev/hits"
+
+
+class Varied(TypedDict, total=False):
+    """The parts of a manifest that settings may replace, by argument of `override`."""
+
+    latency_ms: float
+    jitter_ms: float
+    direction: str
+    source_selector: Selector
+    target_selector: Selector
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +58,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def row(self) -> FaultKind:
         """Where objects of this kind live."""
         return KINDS[self.kind]
+
+    @property
+    def hits_gateway(self) -> bool:
+        """Whether a fault with one side only says that it is meant for the gateway's pods."""
+        labels: Mapping[str, str] = self.body()["metadata"].get("labels") or {}
+        return labels.get(HITS_LABEL) == "gateway"
 
     @property
     def one_shot(self) -> bool:

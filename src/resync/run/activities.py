@@ -49,6 +49,6 @@ def engines_running(run: Run) -> Judgement:
     phase: Phase = "before" if run.plan is None else "after"
     pods = run.must_world().engines()
     run.note(PodsListed(at=run.now_s(), phase=phase, pods=pods))
-    found = judge_pods(pods, run.engines, phase)
+    found = judge_pods(pods, run.engines, phase, may_restart=run.profile.may_restart(run.touched()))
     run.note_judged(found)
     return found

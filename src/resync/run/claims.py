@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from resync.run.convergences import converged
@@ -15,11 +16,10 @@ from resync.run.timeliness import event_age, event_age_limit_ms, staleness
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One assertion: how it is judged, in which phases, against which limit."""
+    """One assertion: how it is judged, against which limit."""
 
     name: str
     asserts: str
-    phases: tuple[Phase, ...]
     unit: str
     limit: Callable[[Context], float]
     judge: Judge
@@ -43,53 +43,60 @@ class Claim:
         )
 
 
-_ALL: tuple[Phase, ...] = ("baseline", "fault", "after")
-
 CLAIMS: tuple[Claim, ...] = (
     Claim(
-        "event-age", "99 of 100 events are applied within delay, jitter and slack", _ALL, "ms",
+        "event-age", "99 of 100 events are applied within delay, jitter and slack", "ms",
         event_age_limit_ms, event_age,
     ),
     Claim(
         "divergence", "no block is missing, phantom, misattributed or mis-hashed at any cut",
-        ("baseline", "fault", "recovery", "after"), "blocks", lambda _: 0.0, divergence,
+        "blocks", lambda _: 0.0, divergence,
     ),
     Claim(
-        "staleness", "the gateway is late by a bounded time and number of blocks", _ALL, "s",
+        "staleness", "the gateway is late by a bounded time and number of blocks", "s",
         lambda c: c.settings.staleness_limit_s, staleness,
     ),
     Claim(
-        "routed-hits", "prefix hits that truth allows are routed", _ALL, "share",
+        "routed-hits", "prefix hits that truth allows are routed", "share",
         lambda c: c.settings.routed_share_min, routed,
     ),
-    Claim("gaps", "every sequence gap is repaired", ("baseline", "recovery"), "gaps", lambda _: 0.0, gaps),
+    Claim("gaps", "every sequence gap is repaired", "gaps", lambda _: 0.0, gaps),
     Claim(
-        "converged", "after the fault every index is right and complete again in time", ("recovery",), "s",
-        lambda c: c.settings.convergence_limit_s, converged,
+        "converged", "after the fault every index is right and complete again in time", "s",
+        lambda c: c.convergence_limit_s, converged,
     ),
 )  # fmt: skip
 
 BY_NAME: Mapping[str, Claim] = {claim.name: claim for claim in CLAIMS}
 
 
-def of_phase(phase: Phase) -> list[Claim]:
-    """The claims that are judged in `phase`."""
-    return [claim for claim in CLAIMS if phase in claim.phases]
+def judge(name: str, samples: Samples, context: Context) -> Judgement | None:
+    """That claim, for the engines it is made of in this phase; None where it says nothing of any."""
+    scope = context.profile.asserted(context.phase).get(name)
+    scoped = None if scope is None else context.of(scope)
+    return BY_NAME[name].judged(samples, scoped) if scoped is not None and scoped.engines else None
 
 
 def judge_all(samples: Samples, context: Context) -> list[Judgement]:
     """Every claim of the phase, judged."""
-    return [claim.judged(samples, context) for claim in of_phase(context.phase)]
+    judged = (judge(name, samples, context) for name in context.profile.asserted(context.phase))
+    return [one for one in judged if one is not None]
 
 
-def judge_pods(now: Sequence[PodSeen], before: Sequence[PodSeen], phase: Phase) -> Judgement:
-    """All engines Running and Ready, none restarted or replaced since `before`."""
+def judge_pods(
+    now: Sequence[PodSeen],
+    before: Sequence[PodSeen],
+    phase: Phase,
+    *,
+    may_restart: AbstractSet[str] = frozenset(),
+) -> Judgement:
+    """All engines Running and Ready, none replaced since `before`, none restarted but those that may be."""
     known = {p.pod_key: p for p in before}
     bad = [p for p in now if p.phase != "Running" or not p.ready]
     changed = [
         p
         for p in now
-        if p.pod_key in known and (p.uid, p.restarts) != (known[p.pod_key].uid, known[p.pod_key].restarts)
+        if p.pod_key in known and _changed(p, known[p.pod_key], may_restart=p.pod_key in may_restart)
     ]
     gone = sorted(known.keys() - {p.pod_key for p in now})
     name, unit = "engines-running", "engines"
@@ -106,3 +113,7 @@ def judge_pods(now: Sequence[PodSeen], before: Sequence[PodSeen], phase: Phase) 
             name, phase, Outcome.BREACHED, running, float(len(known) or len(now)), unit, str(found), found
         )
     return Judgement(name, phase, Outcome.HELD, running, float(len(now)), unit, f"{len(now)} engines running")
+
+
+def _changed(now: PodSeen, before: PodSeen, *, may_restart: bool) -> bool:
+    return now.uid != before.uid or (now.restarts != before.restarts and not may_restart)

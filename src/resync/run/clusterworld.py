@@ -140,6 +140,7 @@ class ClusterWorld:
             namespace=made.namespace,
             plural=made.row.plural,
             fault_kind=made.kind,
+            action=made.action or "",
             duration_s=made.duration_s,
             manifest=made.document,
             run=run_id,
@@ -154,12 +155,24 @@ class ClusterWorld:
                 name=f"{loaded.name}-{run_id}",
                 namespace=settings.namespace,
                 duration_s=settings.fault_duration_s,
-                latency_ms=settings.latency_ms,
-                jitter_ms=settings.jitter_ms,
-                direction=settings.direction,
-                source_selector=_running(settings.gateway_namespace, settings.gateway_selector),
-                target_selector=_running(settings.namespace, settings.engine_selector),
+                **self._varied(loaded),
             )
+
+    def _varied(self, loaded: manifests.Manifest) -> manifests.Varied:
+        """What the settings say about such a fault; one of the network lies between gateway and engines."""
+        settings = self._settings
+        engines = _running(settings.namespace, settings.engine_selector)
+        gateways = _running(settings.gateway_namespace, settings.gateway_selector)
+        if loaded.target is None:
+            return {"source_selector": gateways if loaded.hits_gateway else engines}
+        varied: manifests.Varied = {"source_selector": gateways, "target_selector": engines}
+        if loaded.latency_ms is not None:
+            varied |= {
+                "latency_ms": settings.latency_ms,
+                "jitter_ms": settings.jitter_ms,
+                "direction": settings.direction,
+            }
+        return varied
 
     def hit(self, plan: FaultPlan) -> Hit:
         """The pods that fault would hit now."""

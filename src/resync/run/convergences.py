@@ -69,7 +69,7 @@ def converged(samples: Samples, context: Context) -> Iterable[Part]:
     if context.healed_s is None:
         yield Part(Outcome.UNMEASURED, "the fault was not healed, so nothing could converge")
         return
-    limit = context.settings.convergence_limit_s
+    limit = context.convergence_limit_s
     for pod in context.engines:
         yield _convergence_part(pod, convergence(samples, pod, context.healed_s), limit)
 

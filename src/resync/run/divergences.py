@@ -18,15 +18,19 @@ KINDS = ("missing", "phantom", "misattributed", "mis-hashed")
 
 
 def divergence(samples: Samples, context: Context) -> Iterable[Part]:
-    yield from _wrong_blocks(samples)
-    yield from _wrong_cuts(samples)
+    yield from _wrong_blocks(samples, context)
+    # A count of cuts does not say whose blocks were wrong.
+    if not context.excused:
+        yield from _wrong_cuts(samples)
     yield from _audit_whole(samples, context)
     yield from _audit_fresh(samples)
     yield from _audit_exercised(samples, context)
 
 
-def _wrong_blocks(samples: Samples) -> Iterable[Part]:
+def _wrong_blocks(samples: Samples, context: Context) -> Iterable[Part]:
     for series in samples.all("resync_divergence_blocks"):
+        if series.labels.get("pod_key") in context.excused:
+            continue
         worst = max((v for _, v in samples.inside(series)), default=0.0)
         if worst > 0:
             kind, pod = series.labels.get("kind", "unknown"), series.labels.get("pod_key", "unknown")

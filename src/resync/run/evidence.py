@@ -99,6 +99,8 @@ class TargetsFrozen(_Record, frozen=True, kw_only=True):
     peers: list[str]
     gateways: list[str]
     engines: list[str]
+    fault_kind: str
+    action: str
 
 
 class CheckPassed(_Record, frozen=True, kw_only=True):

@@ -5,27 +5,18 @@ knows what to look for. A fault that was created may stand even when creating it
 for its removal, never whether it succeeded. Removing what is not there is healing too, so it can be repeated
 on every way out.
 
-The window that is judged begins where every targeted path was first measured to be slow, and ends at the last
-such measurement before the removal: nothing is judged that lies outside what was proven.
+The window that is judged begins where every target was first seen to have it, and ends where all of them were
+last seen so before the removal: nothing is judged that lies outside what was proven.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import evidence
-from resync.run.effect import (
-    LEGS,
-    PIECE_S,
-    RTT,
-    Reading,
-    expected_rtt,
-    fresh,
-    low_ms,
-    measured,
-    piece_length_s,
-)
+from resync.run.effects import Sign
 from resync.run.errors import RefusedError, UnmeasuredError
 from resync.run.evidence import Healer
+from resync.run.readings import PIECE_S, piece_length_s
 from resync.run.runs import Run
 from resync.run.sampling import look, take, wait_for_time
 from resync.run.worlds import FaultPlan
@@ -39,7 +30,7 @@ BLIND_LIMIT_S = 3.0
 
 
 def inject(run: Run, manifest: str) -> None:
-    """Create the fault, wait until the mesh reports it everywhere, and until every targeted path shows it.
+    """Create the fault, wait until the mesh reports it everywhere, and until every target shows it.
 
     Raises RefusedError for a second fault, UnmeasuredError when the effect is not seen; healing is due either
     way.
@@ -71,71 +62,45 @@ def inject(run: Run, manifest: str) -> None:
     _prove_start(run)
 
 
-def _baseline_ms(run: Run) -> Mapping[str, float]:
-    samples = run.samples["baseline"]
-    lows: dict[str, float] = {}
-    for pod in run.targeted():
-        low = low_ms(fresh(measured(samples, RTT, pod), samples.window))
-        if low is None:
-            raise UnmeasuredError(
-                f"no round trip to {pod} was measured in the baseline",
-                next_step="see that the gateway exports resync_gateway_engine_rtt_seconds for every engine",
-            )
-        lows[pod] = low
-    return lows
-
-
-def _readings(run: Run, since_s: float) -> Mapping[str, list[Reading]]:
-    """Round trips of every targeted pod that began after `since_s`."""
-    now_s = run.now_s()
-    samples = look(run, RTT, (since_s, now_s))
-    return {pod: fresh(measured(samples, RTT, pod), (since_s, now_s)) for pod in run.targeted()}
+def _signs(run: Run, since_s: float) -> Mapping[str, list[Sign]]:
+    """What was seen of the fault since then, for every pod it is on."""
+    effect, settings, baseline = run.must_effect(), run.must_settings(), run.samples["baseline"]
+    seen = look(run, effect.metrics, (since_s, run.now_s()))
+    return {pod: effect.signs(baseline, seen, pod, settings) for pod in run.targeted()}
 
 
 def _prove_start(run: Run) -> None:
     since_s, interval_s = run.now_s(), run.must_world().interval_s()
     limit_s = max(PROOF_LIMIT_MIN_S, PROOF_LIMIT_SCRAPES * interval_s)
-    seen: dict[str, list[Reading]] = {}
+    seen: dict[str, list[Sign]] = {}
+    if not run.targeted():
+        raise UnmeasuredError("the fault is on no engine", next_step="correct the manifest's selectors")
 
-    def all_slow() -> bool:
-        seen.update(_readings(run, since_s))
-        return all(_slow_tail(run, pod, seen[pod]) for pod in run.targeted())
+    def all_show() -> bool:
+        seen.update(_signs(run, since_s))
+        return all(_showing(seen[pod]) for pod in run.targeted())
 
     try:
-        wait_until(all_slow, what="every targeted path to be slow", timeout_s=limit_s, every_s=interval_s / 2)
+        wait_until(all_show, what="every target to show it", timeout_s=limit_s, every_s=interval_s / 2)
     except WaitTimeoutError as error:
-        pod = next(p for p in run.targeted() if not _slow_tail(run, p, seen.get(p, [])))
+        pod = next((p for p in run.targeted() if not _showing(seen.get(p, []))), run.targeted()[0])
         raise UnmeasuredError(
-            f"the mesh reports the fault injected, but {_path_says(run, pod, seen.get(pod, []))}",
-            next_step="see that the mesh really shapes traffic between gateway and engines",
+            f"the mesh reports the fault injected, but {_last_words(pod, seen.get(pod, []))}",
+            next_step="see that the mesh really does to these pods what it reports",
         ) from error
-    run.proven_from_s = max(_slow_tail(run, pod, seen[pod])[0].done_s for pod in run.targeted())
+    run.proven_from_s = max(_showing(seen[pod])[0].at_s for pod in run.targeted())
     run.note(evidence.EffectProven(at=run.now_s(), stage="start", pods=list(run.targeted())))
 
 
-def _least_ms(run: Run, pod: str) -> float:
-    settings = run.must_settings()
-    expected = expected_rtt(settings.direction, latency_ms=settings.latency_ms, jitter_ms=settings.jitter_ms)
-    return expected.threshold_ms(_baseline_ms(run)[pod])
+def _showing(signs: Sequence[Sign]) -> Sequence[Sign]:
+    """The newest signs, as far back as all of them show: a mesh may report a moment before it has acted."""
+    against = [i for i, sign in enumerate(signs) if not sign.shows]
+    return signs[against[-1] + 1 :] if against else signs
 
 
-def _too_fast(run: Run, pod: str, taken: list[Reading]) -> bool:
-    least_ms = _least_ms(run, pod)
-    return any(r.took_ms < least_ms for r in taken)
-
-
-def _slow_tail(run: Run, pod: str, taken: list[Reading]) -> list[Reading]:
-    """The newest readings, as far back as all are slow: a mesh may report a moment before it has acted."""
-    least_ms = _least_ms(run, pod)
-    quick = [i for i, r in enumerate(taken) if r.took_ms < least_ms]
-    return taken[quick[-1] + 1 :] if quick else taken
-
-
-def _path_says(run: Run, pod: str, taken: list[Reading]) -> str:
-    if not taken:
-        return f"no round trip to {pod} was measured under it"
-    base = _baseline_ms(run)[pod]
-    return f"the round trip to {pod} is {min(r.took_ms for r in taken):.1f} ms, {base:.1f} ms before it"
+def _last_words(pod: str, signs: Sequence[Sign]) -> str:
+    against = [sign for sign in signs if not sign.shows]
+    return against[-1].says if against else f"nothing was seen of it at {pod}"
 
 
 def watch(run: Run) -> float:
@@ -161,10 +126,10 @@ def watch(run: Run) -> float:
 
 
 def _look_once(run: Run, last_seen_s: float) -> float:
-    """The time of the newest proof; raises when a path is fast again or none was measured for too long."""
+    """The time of the newest proof; raises when a pod shows the contrary or nothing was seen for too long."""
     since_s = max(run.proven_from_s or 0.0, run.now_s() - piece_length_s(run.must_world().interval_s()) * 2)
     try:
-        seen = _readings(run, since_s)
+        seen = _signs(run, since_s)
     except UnmeasuredError as error:
         if run.now_s() - last_seen_s > BLIND_LIMIT_S:
             raise UnmeasuredError(
@@ -172,13 +137,13 @@ def _look_once(run: Run, last_seen_s: float) -> float:
                 next_step=error.next_step,
             ) from error
         return last_seen_s
-    for pod, taken in seen.items():
-        if _too_fast(run, pod, taken):
+    for pod, signs in seen.items():
+        if not all(sign.shows for sign in signs):
             raise UnmeasuredError(
-                f"the fault lost its effect before the window ended: {_path_says(run, pod, taken)}",
+                f"the fault lost its effect before the window ended: {_last_words(pod, signs)}",
                 next_step="see in the mesh's log why it ended early; nothing else may delete faults",
             )
-    return min((taken[-1].done_s for taken in seen.values() if taken), default=last_seen_s)
+    return min((signs[-1].at_s for signs in seen.values() if signs), default=last_seen_s)
 
 
 def _still_there(run: Run) -> bool:
@@ -193,14 +158,14 @@ def _still_there(run: Run) -> bool:
 def _close_window(run: Run, looks: int, *, present: bool) -> float:
     start_s = run.proven_from_s or run.now_s()
     piece_s = piece_length_s(run.must_world().interval_s())
-    seen = _readings(run, max(start_s, run.now_s() - 2 * piece_s))
-    silent = [pod for pod, taken in seen.items() if not taken]
+    seen = _signs(run, max(start_s, run.now_s() - 2 * piece_s))
+    silent = [pod for pod, signs in seen.items() if not signs]
     if silent:
         raise UnmeasuredError(
             f"the effect on {silent[0]} was not seen just before healing",
             next_step="see that the gateway runs and is scraped",
         )
-    end_s = min(taken[-1].done_s for taken in seen.values())
+    end_s = min(signs[-1].at_s for signs in seen.values())
     run.note(evidence.EffectProven(at=run.now_s(), stage="end", pods=list(run.targeted())))
     run.observed = (start_s, end_s)
     run.note(evidence.WindowObserved(at=run.now_s(), window=run.observed, looks=looks, present=present))
@@ -258,18 +223,18 @@ def _note_healed(run: Run, plan: FaultPlan, by: Healer, requested_s: float) -> N
 
 
 def _path_back(run: Run, gone_s: float) -> float | None:
-    """When every targeted path was fast again, None when that was not seen in time: the evidence says so."""
-    settings = run.must_settings()
-    half_ms = settings.latency_ms * LEGS[settings.direction][1] / 2
-    base = _baseline_ms(run)
+    """When every target was as before again, None when that was not seen in time: the evidence says so."""
+    effect, settings, baseline = run.must_effect(), run.must_settings(), run.samples["baseline"]
+    limit_s = PATH_BACK_LIMIT_S + (run.stood_s() if run.profile.heals_late else 0.0)
 
     def back() -> float | None:
-        seen = _readings(run, gone_s)
-        quick = {pod: [r for r in taken if r.took_ms < base[pod] + half_ms] for pod, taken in seen.items()}
-        return max(taken[0].done_s for taken in quick.values()) if all(quick.values()) else None
+        seen = look(run, effect.metrics, (gone_s, run.now_s()))
+        times = [effect.back(baseline, seen, pod, settings) for pod in run.targeted()]
+        known = [t for t in times if t is not None]
+        return max(known) if len(known) == len(times) else None
 
     try:
-        return wait_until(back, what="the data path to be back", timeout_s=PATH_BACK_LIMIT_S, every_s=0.1)
+        return wait_until(back, what="the data path to be back", timeout_s=limit_s, every_s=0.1)
     except (WaitTimeoutError, UnmeasuredError) as error:
         run.void(
             "heal",

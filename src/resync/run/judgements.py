@@ -13,10 +13,11 @@ sleep is no defect of the system. Wrong blocks stay wrong however slow the clock
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from resync.run.evidence import Phase
+from resync.run.profiles import DELAY, Profile, Scope
 from resync.run.samples import Samples
 from resync.run.settings import Settings, scaled_floor
 
@@ -71,6 +72,33 @@ class Context:
     gateways: Sequence[str]
     phase: Phase
     healed_s: float | None = None
+    profile: Profile = DELAY
+    touched: frozenset[str] = frozenset()
+    """Pods the fault was on, as pod_keys."""
+
+    stood_s: float = 0.0
+    """How long the fault stood."""
+
+    excused: frozenset[str] = frozenset()
+    """Pods that the claim under judgement says nothing about."""
+
+    def of(self, scope: Scope) -> "Context":
+        """The same for the engines in that scope only."""
+        if scope is Scope.EVERY:
+            return self
+        engines = [pod for pod in self.engines if pod not in self.touched]
+        return replace(self, engines=engines, excused=self.touched)
+
+    @property
+    def added_ms(self) -> float:
+        """What the fault itself may add to an event's age in this phase."""
+        slow = self.faulted and self.profile.slows_events
+        return self.settings.latency_ms + self.settings.jitter_ms if slow else 0.0
+
+    @property
+    def convergence_limit_s(self) -> float:
+        """How long after the fault everything must be right again."""
+        return self.settings.convergence_limit_s + (self.stood_s if self.profile.heals_late else 0.0)
 
     @property
     def faulted(self) -> bool:

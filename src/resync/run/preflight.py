@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import evidence, planted, wireforms
 from resync.run.claims import judge_all
-from resync.run.effect import RTT, expected_rtt, fresh, measured, spread_ms
 from resync.run.errors import RefusedError
 from resync.run.judgements import Outcome
 from resync.run.runs import Run
@@ -21,7 +20,6 @@ from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, settle_s
 from resync.run.settings import Settings
 from resync.run.worlds import World
 
-CALM_MS_MIN = 5.0
 MOVE = "see that engines, gateway, observer and load run and are scraped, then run again"
 
 
@@ -76,7 +74,6 @@ def check(run: Run, manifest: str) -> None:
     world, settings = run.must_world(), run.must_settings()
     _opted_in(run, world, settings)
     _expiry(run, settings)
-    _can_be_told(settings)
     _targets(run, world, manifest)
     _prometheus(run, world, settings)
     check_mesh(run)
@@ -101,16 +98,6 @@ def _opted_in(run: Run, world: World, settings: Settings) -> None:
     _passed(run, "opted-in", settings.namespace)
 
 
-def _can_be_told(settings: Settings) -> None:
-    rtt = expected_rtt(settings.direction, latency_ms=settings.latency_ms, jitter_ms=settings.jitter_ms)
-    if not rtt.can_be_told:
-        raise RefusedError(
-            f"{settings.latency_ms:g} ms +- {settings.jitter_ms:g} ms, {settings.direction}, "
-            "cannot be told from no delay: its effect could never be proven",
-            next_step="choose a longer RESYNC_LATENCY or a smaller RESYNC_JITTER",
-        )
-
-
 def _expiry(run: Run, settings: Settings) -> None:
     if settings.fault_duration_s > settings.fault_duration_limit_s:
         raise RefusedError(
@@ -124,7 +111,12 @@ def _expiry(run: Run, settings: Settings) -> None:
 
 
 def _targets(run: Run, world: World, manifest: str) -> None:
-    run.hit = world.hit(world.plan(manifest, run.id))
+    plan = world.plan(manifest, run.id)
+    hit = world.hit(plan)
+    run.frozen_for(plan, hit)
+    refusal = run.must_effect().refusal(run.must_settings())
+    if refusal is not None:
+        raise RefusedError(refusal[0], next_step=refusal[1])
     run.gateways, run.engines = world.gateways(), world.engines()
     for what, pods, env in (
         ("gateway", run.gateways, "RESYNC_GATEWAY_SELECTOR"),
@@ -141,10 +133,12 @@ def _targets(run: Run, world: World, manifest: str) -> None:
     run.note(
         evidence.TargetsFrozen(
             at=run.now_s(),
-            sources=list(run.hit.sources),
-            peers=list(run.hit.peers),
+            sources=list(hit.sources),
+            peers=list(hit.peers),
             gateways=[p.pod_key for p in run.gateways],
             engines=[p.pod_key for p in run.engines],
+            fault_kind=plan.fault_kind,
+            action=plan.action,
         )
     )
     run.note(evidence.PodsListed(at=run.now_s(), phase="baseline", pods=list(run.engines)))
@@ -238,7 +232,7 @@ def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
         samples = Samples(last[0])
         judged = judge_all(samples, run.context("baseline"))
         moves = not any(unmoved(samples, engines))
-        if moves and all(j.outcome is Outcome.HELD for j in judged) and _path_calm(run, samples):
+        if moves and all(j.outcome is Outcome.HELD for j in judged) and _paths_calm(run, samples):
             return True
         length_s = first.window[1] - first.window[0]
         end_s = run.now_s() - settle_s(first.interval_s)
@@ -253,12 +247,10 @@ def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
     return last[0]
 
 
-def _path_calm(run: Run, samples: Samples) -> bool:
-    """Whether every targeted round trip stays put: an earlier fault may still be in the window."""
+def _paths_calm(run: Run, samples: Samples) -> bool:
+    """Whether every path the fault will be on is as it should be: an earlier one may be in the window."""
     settings = run.must_settings()
-    added_ms = expected_rtt(settings.direction, latency_ms=settings.latency_ms, jitter_ms=0.0).added_ms
-    spreads = [spread_ms(fresh(measured(samples, RTT, pod), samples.window)) for pod in run.targeted()]
-    return all(spread <= max(CALM_MS_MIN, added_ms / 4) for spread in spreads)
+    return all(run.must_effect().calm(samples, pod, settings) for pod in run.targeted())
 
 
 def unmoved(samples: Samples, engines: Sequence[str]) -> Iterator[str]:

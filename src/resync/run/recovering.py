@@ -25,14 +25,16 @@ def settle(run: Run) -> None:
     if run.healed_s is None or run.injected is None:
         raise UnmeasuredError("the fault was not healed, so nothing can recover", next_step="heal it first")
     since_s = run.healed_s
-    limit_s = run.must_settings().convergence_limit_s + HOLD_S + MARGIN_S
+    limit_s = run.context("recovery").convergence_limit_s + HOLD_S + MARGIN_S
 
     def converged() -> bool:
         now_s = run.now_s()
         samples = look(run, QUESTIONS, (since_s, now_s))
         seen = [convergence(samples, p.pod_key, since_s) for p in run.engines]
         times = [c.latest_s for c in seen if c is not None and c.latest_s is not None]
-        return len(times) == len(run.engines) and now_s - since_s - max(times) >= HOLD_S
+        held = len(times) == len(run.engines) and now_s - since_s - max(times) >= HOLD_S
+        run.converged_at_s = since_s + max(times) if held else None
+        return held
 
     # Not in time is an answer: the claim gives it, with names and numbers.
     with contextlib.suppress(WaitTimeoutError):
@@ -49,7 +51,7 @@ def after(run: Run) -> None:
         raise UnmeasuredError(
             "the fault was not healed, so there is no steady state after it", next_step="heal it"
         )
-    start_s = run.path_back_s or run.healed_s
+    start_s = max(run.path_back_s or run.healed_s, run.converged_at_s or 0.0)
     interval_s = run.must_world().interval_s()
     length_s = max(2 * settle_s(interval_s), run.must_settings().baseline_s / 2)
     take(run, "after", (start_s, max(start_s + length_s, run.now_s())))

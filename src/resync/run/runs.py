@@ -12,12 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from resync.kits.clocks import Clock, SystemClock
-from resync.run import evidence
-from resync.run.claims import BY_NAME
+from resync.run import claims, evidence
+from resync.run.effects import FaultEffect, effect_of
 from resync.run.errors import EvidenceError, NotArmedError, RunError, UnmeasuredError
 from resync.run.evidence import EvidenceFile, Phase, PodSeen, Record
 from resync.run.exits import EXIT
 from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.profiles import DELAY, PROFILES, Profile
 from resync.run.samples import Samples
 from resync.run.settings import Settings, Target
 from resync.run.signals import Signals
@@ -44,6 +45,8 @@ class Run:
         self.settings: Settings | None = None
         self.world: World | None = None
         self.hit: Hit | None = None
+        self.effect: FaultEffect | None = None
+        self.profile: Profile = DELAY
         self.engines: Sequence[PodSeen] = ()
         self.gateways: Sequence[PodSeen] = ()
         self.plan: FaultPlan | None = None
@@ -52,6 +55,7 @@ class Run:
         self.observed: tuple[float, float] | None = None
         self.healed_s: float | None = None
         self.path_back_s: float | None = None
+        self.converged_at_s: float | None = None
         self.samples: dict[Phase, Samples] = {}
         self.leased = False
         self.begun = False
@@ -105,9 +109,35 @@ class Run:
             )
         return self.world
 
+    def must_effect(self) -> FaultEffect:
+        """How this run's fault is told from its absence. Raises NotArmedError before the preflight."""
+        if self.effect is None:
+            raise NotArmedError(
+                "the run has not begun: its preflight did not pass", next_step="see the evidence"
+            )
+        return self.effect
+
+    def frozen_for(self, plan: FaultPlan, hit: Hit) -> None:
+        """Fix what this run is about: the kind of fault, and the pods it may hit. Raises RefusedError."""
+        self.effect = effect_of(plan.fault_kind, plan.action)
+        self.profile = PROFILES[plan.fault_kind, plan.action]
+        self.hit = hit
+
+    def touched(self) -> frozenset[str]:
+        """The pods the fault is on; before it stands, those it may hit."""
+        if self.injected is not None:
+            return frozenset(self.injected.pods)
+        return frozenset() if self.hit is None else frozenset((*self.hit.sources, *self.hit.peers))
+
     def targeted(self) -> tuple[str, ...]:
-        """The engines whose path to the gateway the fault is on."""
-        return () if self.hit is None else self.hit.peers
+        """The engines among them: their effect is what has to be proven."""
+        return tuple(p.pod_key for p in self.engines if p.pod_key in self.touched())
+
+    def stood_s(self) -> float:
+        """How long the fault stood; 0 while it does."""
+        if self.injected is None or self.healed_s is None:
+            return 0.0
+        return self.healed_s - self.injected.created_s
 
     # --- judging
 
@@ -119,6 +149,9 @@ class Run:
             [p.pod_key for p in self.gateways],
             phase,
             self.healed_s,
+            self.profile,
+            self.touched(),
+            self.stood_s(),
         )
 
     def judged(self, claim: str, phase: Phase) -> Judgement:
@@ -128,7 +161,12 @@ class Run:
             raise UnmeasuredError(
                 f"{claim}: no samples of phase {phase!r} were taken", next_step="see the evidence"
             )
-        judged = BY_NAME[claim].judged(samples, self.context(phase))
+        judged = claims.judge(claim, samples, self.context(phase))
+        if judged is None:
+            raise UnmeasuredError(
+                f"{claim} says nothing of any engine {phase} this kind of fault",
+                next_step="take the probe out of the experiment",
+            )
         self.note_judged(judged)
         return judged
 

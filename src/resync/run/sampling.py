@@ -7,9 +7,9 @@ read after that.
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import evidence
-from resync.run.effect import AGE, PEER, RTT
 from resync.run.errors import UnmeasuredError
 from resync.run.evidence import Phase
+from resync.run.readings import AGE, PEER, RTT
 from resync.run.runs import Run
 from resync.run.samples import Samples, Window
 
@@ -49,6 +49,7 @@ GAUGES = (
     "resync_staleness_seconds",
     "resync_staleness_blocks",
     "resync_load_last_sent_timestamp_seconds",
+    "up",
 )
 HISTOGRAM = "resync_gateway_event_age_seconds"
 

@@ -207,7 +207,19 @@ def fill(
     for field in FIELDS:
         if environment.get(field.env) or _given(configuration, declaration, field.key):
             continue
-        configuration[field.key] = known.get(field.key, field.default(target))
+        configuration[field.key] = known.get(field.key, _default(field, declaration, target))
+
+
+ON_CLUSTER = "default_on_cluster"
+"""Beside `default` in an experiment's declaration: what it is on a cluster, where that differs."""
+
+
+def _default(field: Field, declaration: Mapping[str, Any], target: Target) -> str:
+    """What the experiment itself declares for that target, else what holds for all of them."""
+    entry = declaration.get(field.key)
+    said = entry if isinstance(entry, dict) else {}
+    own = said.get("default" if target is Target.LAB else ON_CLUSTER)
+    return str(own) if own else field.default(target)
 
 
 def _given(configuration: Mapping[str, Any], declaration: Mapping[str, Any], key: str) -> bool:

@@ -19,9 +19,7 @@ def event_age_limit_ms(context: Context) -> float:
 
     The slack is what everything else may cost.
     """
-    settings = context.settings
-    allowed = settings.latency_ms + settings.jitter_ms if context.faulted else 0.0
-    return allowed + settings.event_age_slack_ms
+    return context.added_ms + context.settings.event_age_slack_ms
 
 
 def event_age(samples: Samples, context: Context) -> Iterable[Part]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from resync.run.claims import judge_all, judge_pods
-from resync.run.effect import RTT, Effect, effect_of
+from resync.run.effects import Effect, FaultEffect, effect_of
 from resync.run.evidence import (
     HEALTHY_KINDS,
     ActivityFailed,
@@ -40,6 +40,8 @@ from resync.run.evidence import (
     kind_of,
 )
 from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.profiles import DELAY, PROFILES, Profile
+from resync.run.readings import RTT
 from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage, Samples
 from resync.run.settings import Settings
 
@@ -133,14 +135,7 @@ def _claim_line(judged: Judgement) -> dict[str, Any]:
 
 
 def _effect_line(effect: Effect) -> dict[str, Any]:
-    pods = {
-        p.pod_key: {
-            "event_age_added_ms": p.age_added_ms,
-            "rtt_added_ms": p.rtt_added_ms,
-            "readings": p.readings,
-        }
-        for p in effect.pods
-    }
+    pods = {p.pod_key: dict(p.measured) for p in effect.pods}
     return {"proven": effect.proven, "pods": pods, "peer_added_ms": effect.peer_added_ms}
 
 
@@ -172,15 +167,41 @@ class _Case:
         healed = _every(self.records, FaultHealed)
         return min((h.gone_s for h in healed), default=None)
 
+    @property
+    def frozen(self) -> TargetsFrozen | None:
+        return _first(self.records, TargetsFrozen)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        return frozenset(() if self.injected is None else self.injected.pods)
+
+    @property
+    def profile(self) -> Profile | None:
+        return None if self.frozen is None else PROFILES[self.frozen.fault_kind, self.frozen.action]
+
+    @property
+    def fault(self) -> FaultEffect | None:
+        return None if self.frozen is None else effect_of(self.frozen.fault_kind, self.frozen.action)
+
     def samples(self, phase: Phase) -> Samples | None:
         taken = [s for s in _every(self.records, SamplesTaken) if s.phase == phase]
         return Samples(taken[-1]) if taken else None
 
     def context(self, phase: Phase) -> Context | None:
-        frozen, settings = _first(self.records, TargetsFrozen), self.settings
+        frozen, settings = self.frozen, self.settings
         if frozen is None or settings is None:
             return None
-        return Context(settings, frozen.engines, frozen.gateways, phase, self.healed_s)
+        stood_s = self.healed_s - self.injected.created_s if self.healed_s and self.injected else 0.0
+        return Context(
+            settings,
+            frozen.engines,
+            frozen.gateways,
+            phase,
+            self.healed_s,
+            self.profile or DELAY,
+            self.touched,
+            stood_s,
+        )
 
     def judgements(self) -> list[Judgement]:
         judged: list[Judgement] = []
@@ -192,14 +213,15 @@ class _Case:
 
     def pods(self) -> list[Judgement]:
         listed = _every(self.records, PodsListed)
-        return [judge_pods(one.pods, listed[0].pods, one.phase) for one in listed]
+        may = frozenset() if self.profile is None else self.profile.may_restart(self.touched)
+        return [judge_pods(one.pods, listed[0].pods, one.phase, may_restart=may) for one in listed]
 
     def effect(self) -> Effect | None:
         baseline, fault, settings = self.samples("baseline"), self.samples("fault"), self.settings
-        frozen = _first(self.records, TargetsFrozen)
-        if baseline is None or fault is None or settings is None or frozen is None:
+        if baseline is None or fault is None or settings is None or self.frozen is None or self.fault is None:
             return None
-        return effect_of(baseline, fault, pods=frozen.peers, settings=settings)
+        hit = [pod for pod in self.frozen.engines if pod in self.touched]
+        return self.fault.judged(baseline, fault, hit, settings)
 
     def coverage(self) -> Coverage | None:
         fault = self.samples("fault")
@@ -247,13 +269,11 @@ def _merged(
 
 
 def _held(case: _Case, judgements: Sequence[Judgement]) -> str:
-    settings, fault = case.settings, case.samples("fault")
-    if settings is None or fault is None:
+    settings, fault, effect = case.settings, case.samples("fault"), case.fault
+    if settings is None or fault is None or effect is None:
         raise AssertionError("a run without settings or samples cannot pass")
-    delay = f"{settings.latency_ms:g} ms +- {settings.jitter_ms:g} ms"
-    under = f"{delay}, {settings.direction}, for {fault.window_s:.1f} s"
     said = "; ".join(j.detail for j in judgements if j.phase == "fault")
-    return f"under {under}: {said}"
+    return f"under {effect.named(settings, sorted(case.touched))}, for {fault.window_s:.1f} s: {said}"
 
 
 def _breaches(case: _Case, judgements: Sequence[Judgement]) -> Iterator[str]:
@@ -326,6 +346,8 @@ def _effect_doubts(case: _Case, effect: Effect | None) -> Iterator[VoidReason]:
         "check with `resync preview` which pods the fault hits, and that the mesh really shapes their traffic"
     )
     if case.injected is not None and effect is not None:
+        if not effect.pods:
+            yield VoidReason("the fault was on no engine", step)
         for doubt in effect.all_doubts:
             yield VoidReason(f"the fault was not effective all along: {doubt}", step)
     for observed in _every(case.records, WindowObserved):

@@ -29,6 +29,7 @@ class FaultPlan:
     namespace: str
     plural: str
     fault_kind: str
+    action: str
     duration_s: float
     run: str
     manifest: bytes

@@ -239,6 +239,7 @@ class MadeWorld:
             namespace="default",
             plural="networkchaos",
             fault_kind="NetworkChaos",
+            action="delay",
             duration_s=float(str(self.knobs.get("duration_s", 1.4))),
             run=run_id,
             manifest=manifest.encode(),

@@ -1,0 +1,84 @@
+"""What is asserted while a fault of a kind stands, and after it: for which engines each claim holds.
+
+A fault is allowed to do what it is there for. Under a partition the engine that is cut off is late without
+bound, and nothing is wrong with that; the engines beside it have no excuse. So each kind of fault has a row:
+which claims are judged in which phase, and whether of every engine or only of the untouched ones. Before the
+fault and after everything has converged all claims hold of every engine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resync.run.evidence import Phase
+
+
+class Scope(StrEnum):
+    """Which engines a claim is judged for."""
+
+    EVERY = "every engine"
+    UNTOUCHED = "the engines outside the fault"
+
+
+class Pods(StrEnum):
+    """What may have become of a pod the fault was on."""
+
+    SAME = "neither restarted nor replaced"
+    RESTARTED = "restarted in place"
+
+
+Asserted = Mapping[str, Scope]
+
+STEADY: Asserted = dict.fromkeys(("event-age", "divergence", "staleness", "routed-hits"), Scope.EVERY)
+BASELINE: Asserted = {**STEADY, "gaps": Scope.EVERY}
+RECOVERED: Asserted = dict.fromkeys(("divergence", "gaps", "converged"), Scope.EVERY)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The row of one kind of fault."""
+
+    fault: Asserted
+    recovery: Asserted
+    pods: Pods = Pods.SAME
+    slows_events: bool = False
+    """Whether the delay of the settings is part of an event's age while it stands."""
+
+    heals_late: bool = False
+    """Whether what was held up comes only at the next retransmission: as long again as the fault stood."""
+
+    def may_restart(self, touched: frozenset[str]) -> frozenset[str]:
+        """Of the pods the fault was on, those whose process may have been started again."""
+        return touched if self.pods is Pods.RESTARTED else frozenset()
+
+    def asserted(self, phase: Phase) -> Asserted:
+        """The claims of that phase, each with the engines it is judged for."""
+        rows: Mapping[Phase, Asserted] = {
+            "baseline": BASELINE,
+            "fault": self.fault,
+            "recovery": self.recovery,
+            "after": STEADY,
+        }
+        return rows.get(phase, {})
+
+
+DELAY = Profile(fault=STEADY, recovery=RECOVERED, slows_events=True)
+
+PROFILES: Mapping[tuple[str, str], Profile] = {
+    ("NetworkChaos", "delay"): DELAY,
+    ("NetworkChaos", "partition"): Profile(
+        fault={
+            "event-age": Scope.UNTOUCHED,
+            "staleness": Scope.UNTOUCHED,
+            "divergence": Scope.EVERY,
+        },
+        recovery=RECOVERED,
+        heals_late=True,
+    ),
+    ("PodChaos", "pod-failure"): Profile(
+        fault=dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),
+        recovery={"divergence": Scope.UNTOUCHED, "gaps": Scope.EVERY, "converged": Scope.EVERY},
+        pods=Pods.RESTARTED,
+    ),
+}
+"""By kind and action of the fault object."""
