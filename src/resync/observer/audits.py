@@ -6,12 +6,15 @@ that sequence*, however far it has moved on. So the order is: view first, then e
 is wrong at such a cut is wrong; what is merely late shows in the same answer as staleness.
 
 A cut is all or nothing. If one engine cannot be asked, whether another pod's block is missing or
-misattributed cannot be told either; the cut is counted as a failure with its reason and no gauge moves.
+misattributed cannot be told either; the cut is counted as a failure with its reason and no gauge moves. An
+engine that does not answer and that Kubernetes calls not ready is no such case: its process is gone, and a
+process that is gone holds nothing.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from resync.kits.clocks import Clock
@@ -46,6 +49,7 @@ class Audit:
         *,
         asker: Asker,
         engines: Callable[[], Mapping[str, Peer]],
+        unready: Callable[[], AbstractSet[str]],
         metrics: Metrics,
         clock: Clock,
         timing: Timing,
@@ -53,6 +57,7 @@ class Audit:
         self._gateway = gateway
         self._asker = asker
         self._engines = engines
+        self._unready = unready
         self._metrics = metrics
         self._clock = clock
         self._every_s = timing.cut_every_s
@@ -93,13 +98,21 @@ class Audit:
             raise CutError(Reason.NO_ENGINE, "there is no engine to compare with")
         self._absences.update(engines=engines.keys(), viewed=view.pods.keys())
         self._lives.forget_all_but(view.pods.keys())
-        asked = [self._side(engine, view.pods.get(pod_key)) for pod_key, engine in engines.items()]
+        asked = [self._side_or_gone(engine, view.pods.get(pod_key)) for pod_key, engine in engines.items()]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         sides = [answer for answer in answers if isinstance(answer, Side)]
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
         return [*sides, *self._sides_without_engine(view, engines)]
+
+    async def _side_or_gone(self, engine: Peer, viewed: PodView | None) -> Side:
+        try:
+            return await self._side(engine, viewed)
+        except CutError as failure:
+            if failure.reason is Reason.TRUTH_UNREACHABLE and engine.pod_key in self._unready():
+                return cuts.side_gone(engine.pod_key, viewed)
+            raise
 
     async def _side(self, engine: Peer, viewed: PodView | None) -> Side:
         if engine.base_url is None:
@@ -174,6 +187,8 @@ class Audit:
         if one.answer is not None and one.pod_key in self._engines():
             metrics.show_engine(one.pod_key, one.answer)
             metrics.truth_blocks.set(len(one.answer.blocks), one.pod_key)
+        elif one.answer is None:
+            metrics.engine_gone(one.pod_key)
         if one.applied_seq is None:
             metrics.applied.drop(gateway, one.pod_key)
         else:

@@ -26,7 +26,7 @@ class Late:
 class Side:
     """Both sides of one pod at one cut.
 
-    `answer` is what its engine said (None: there is no such engine), `applied_seq` what the gateway has
+    `answer` is what its engine said (None: there is no such engine now), `applied_seq` what the gateway has
     applied (None: it does not know the pod), `late` is None where lateness means nothing.
     """
 
@@ -74,6 +74,13 @@ def side_of_old_life(pod_key: str, truth: Truth, viewed: PodView) -> Side:
     return Side(
         pod_key=pod_key, truth=(), index=viewed.event_fed(), answer=truth, applied_seq=viewed.applied_seq
     )
+
+
+def side_gone(pod_key: str, viewed: PodView | None) -> Side:
+    """An engine whose process is gone: it holds nothing, so all that is still believed of it is phantom."""
+    index = () if viewed is None else viewed.event_fed()
+    applied_seq = None if viewed is None else viewed.applied_seq
+    return Side(pod_key=pod_key, truth=(), index=index, applied_seq=applied_seq)
 
 
 def side_unsubscribed(pod_key: str, truth: Truth) -> Side:

@@ -32,6 +32,11 @@ def engines_of(pods: Iterable[Pod]) -> tuple[Peer, ...]:
     return tuple(Peer(pod.pod_key, _url(pod, _port(pod))) for pod in pods if _publishes(pod))
 
 
+def unready_of(pods: Iterable[Pod]) -> frozenset[str]:
+    """The pods among them that Kubernetes calls not ready, as pod_keys."""
+    return frozenset(pod.pod_key for pod in pods if not pod.ready)
+
+
 def peers_of(places: Iterable[Place], *, namespace: str) -> tuple[Peer, ...]:
     """Peers named by flags."""
     return tuple(Peer(f"{namespace}/{place.name}", f"http://{place.ip}:{place.port}") for place in places)

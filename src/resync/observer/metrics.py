@@ -116,6 +116,11 @@ class Metrics:
         self.stored.show(pod_key, truth.incarnation, truth.stored_total)
         self.removed.show(pod_key, truth.incarnation, truth.removed_total)
 
+    def engine_gone(self, pod_key: str) -> None:
+        """Say nothing more of what a process that is gone held and published."""
+        self.published.drop(pod_key)
+        self.truth_blocks.drop(pod_key)
+
     def compared(self, gateway: str, pod_key: str, blocks: int) -> None:
         """Count blocks of one pod that were compared in one cut."""
         self._audited_pods.add((gateway, pod_key))

@@ -41,6 +41,7 @@ class Observer:
         self._audits: dict[Peer, tuple[Audit, asyncio.Task[None]]] = {}
         self._trips: dict[Peer, asyncio.Task[None]] = {}
         self._engines: dict[str, Peer] = {}
+        self._unready: frozenset[str] = frozenset()
         self._asker: Asker | None = None
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -123,6 +124,7 @@ class Observer:
         self._take_gateways(fleets.peers_of(settings.static_gateways, namespace=namespace))
 
     def _engine_pods(self, pods: tuple[Pod, ...]) -> None:
+        self._unready = fleets.unready_of(pods)
         self._take_engines(fleets.engines_of(pods))
 
     def _gateway_pods(self, pods: tuple[Pod, ...]) -> None:
@@ -171,6 +173,7 @@ class Observer:
             gateway,
             asker=self._asker,
             engines=lambda: self._engines,
+            unready=lambda: self._unready,
             metrics=self._metrics,
             clock=self._clock,
             timing=Timing(
