@@ -13,6 +13,7 @@ from resync.run.judgements import Context, Outcome, Part
 from resync.run.routings import routed
 from resync.run.samples import Samples
 from resync.run.settings import parse
+from resync.run.stages import Stage, stages
 from resync.run.timeliness import event_age, staleness
 
 POD = "default/engine-0"
@@ -213,3 +214,70 @@ def test_a_load_that_stops_mid_window_proves_nothing_whatever_it_counted() -> No
 
 def test_a_last_look_that_is_late_does_not_make_the_load_silent() -> None:
     assert hits(200, 199, quiet_from=35).outcome is Outcome.HELD
+
+
+# --- the stages of a recovery: between which two samples each was reached
+
+ENDED_S = WINDOW[0] + 2.0
+
+
+def recovery(*taken: Series) -> dict[str, Stage]:
+    level = [7.0] * 41
+    always = (series("resync_published_sequence", level), series("resync_applied_sequence", level))
+    found = stages(samples(*always, *taken), [POD], ended_s=ENDED_S, share_min=0.9)
+    return {stage.name: stage for stage in found}
+
+
+def counter(metric: str, *steps_at: int) -> Series:
+    """A counter that grows by one at each of these samples."""
+    return series(metric, [sum(i >= at for at in steps_at) for i in range(41)])
+
+
+def between(stage: Stage) -> tuple[float, float | None]:
+    return stage.earliest_s, stage.latest_s
+
+
+def test_each_stage_lies_between_the_last_sample_without_it_and_the_first_with_it() -> None:
+    found = recovery(
+        counter("aibrix_kvcache_zmq_disconnections_total", 4),
+        counter("aibrix_kvcache_zmq_replay_requests_total", 10, 12),
+        counter("aibrix_kvcache_zmq_replay_success_total", 14),
+    )
+    assert between(found["noticed"]) == (-1.25, -1.0)  # while the fault still stood
+    assert between(found["replay-asked"]) == (0.25, 0.5)
+    assert between(found["replay-complete"]) == (1.25, 1.5)
+    assert between(found["converged"]) == (0.0, 0.0)
+
+
+def test_a_replay_that_was_asked_for_and_never_came_stays_as_a_censored_time() -> None:
+    found = recovery(counter("aibrix_kvcache_zmq_replay_requests_total", 10))
+    assert between(found["replay-complete"]) == (8.0, None)
+
+
+def test_a_stage_that_nobody_entered_is_absent() -> None:
+    assert set(recovery()) == {"converged"}
+
+
+def test_a_counter_that_was_born_again_has_grown_by_what_it_shows() -> None:
+    found = recovery(series("aibrix_kvcache_zmq_replay_requests_total", [5] * 10 + [1] * 31))
+    assert between(found["replay-asked"]) == (0.25, 0.5)
+
+
+def test_routing_is_used_again_from_when_on_the_share_holds() -> None:
+    allowed = [2 * i for i in range(41)]
+    missed_until = 16
+    hits = [2 * max(0, i - missed_until) for i in range(41)]
+    found = recovery(
+        series("resync_load_allowed_hits_total", allowed), series("resync_load_routed_hits_total", hits)
+    )
+    earliest, latest = between(found["used"])
+    assert latest is not None
+    assert earliest < latest <= (missed_until - 8) * STEP_S
+    assert latest - earliest == STEP_S
+
+
+def test_routing_that_never_comes_back_is_censored() -> None:
+    found = recovery(
+        series("resync_load_allowed_hits_total", range(41)), series("resync_load_routed_hits_total", [0] * 41)
+    )
+    assert between(found["used"]) == (8.0, None)

@@ -31,6 +31,10 @@ COUNTERS = (
     "resync_load_allowed_hits",
     "resync_load_routed_hits",
     "resync_load_sent",
+    "aibrix_kvcache_zmq_disconnections",
+    "aibrix_kvcache_zmq_replay_requests",
+    "aibrix_kvcache_zmq_replay_success",
+    "aibrix_kvcache_zmq_replay_failures",
 )
 GAUGES = (
     *RTT,

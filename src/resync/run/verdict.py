@@ -44,6 +44,7 @@ from resync.run.profiles import DELAY, PROFILES, Profile
 from resync.run.readings import RTT
 from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage, Samples
 from resync.run.settings import Settings
+from resync.run.stages import Stage, stages
 
 R = TypeVar("R")
 
@@ -88,6 +89,7 @@ class Ruling:
     judgements: tuple[Judgement, ...] = ()
     effect: Effect | None = None
     coverage: Coverage | None = None
+    recovery: tuple[Stage, ...] = ()
     breaches: tuple[str, ...] = ()
     voids: tuple[VoidReason, ...] = field(default=())
 
@@ -115,6 +117,7 @@ class Ruling:
                 "claims": [_claim_line(j) for j in self.judgements],
                 "effect": None if self.effect is None else _effect_line(self.effect),
                 "coverage": None if self.coverage is None else round(self.coverage.share, 4),
+                "recovery": [_stage_line(stage) for stage in self.recovery],
                 "breaches": list(self.breaches),
                 "voids": [v.reason for v in self.voids],
                 "evidence": evidence,
@@ -132,6 +135,11 @@ def _claim_line(judged: Judgement) -> dict[str, Any]:
         "unit": judged.unit,
         "detail": judged.detail,
     }
+
+
+def _stage_line(stage: Stage) -> dict[str, Any]:
+    latest = None if stage.latest_s is None else round(stage.latest_s, 3)
+    return {"stage": stage.name, "pod": stage.pod_key, "between_s": [round(stage.earliest_s, 3), latest]}
 
 
 def _effect_line(effect: Effect) -> dict[str, Any]:
@@ -223,6 +231,15 @@ class _Case:
         hit = [pod for pod in self.frozen.engines if pod in self.touched]
         return self.fault.judged(baseline, fault, hit, settings)
 
+    def recovery(self) -> Sequence[Stage]:
+        """How the pods the fault was on recovered; nothing to tell without a healed fault."""
+        samples, settings, frozen = self.samples("recovery"), self.settings, self.frozen
+        if samples is None or settings is None or frozen is None or self.healed_s is None:
+            return ()
+        pods = [pod for pod in frozen.engines if pod in self.touched]
+        found = stages(samples, pods, ended_s=self.healed_s, share_min=settings.routed_share_min)
+        return tuple(found)
+
     def coverage(self) -> Coverage | None:
         fault = self.samples("fault")
         if fault is None:
@@ -252,6 +269,7 @@ def rule(records: Sequence[Record], *, ending: bool = False) -> Ruling:
         judgements=tuple(judgements),
         effect=effect,
         coverage=coverage,
+        recovery=tuple(case.recovery()),
         breaches=breaches,
         voids=voids,
     )
