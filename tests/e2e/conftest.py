@@ -21,14 +21,14 @@ from resync.lab.handle import LabHandle
 from resync.run import evidence
 
 ROOT = Path(__file__).parents[2]
-EXPERIMENT = ROOT / "experiments" / "network-delay.json"
+EXPERIMENTS = ROOT / "experiments"
 CHAOS = Path(sys.executable).with_name("chaos")
 RESYNC = Path(sys.executable).with_name("resync")
 RUN_LIMIT_S = 120
 SHORT = {"RESYNC_FAULT_DURATION": "4s", "RESYNC_BASELINE": "2s"}
 """What a run of 20 s proves it proves too: the floors scale with it."""
 
-FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/networkchaos"
+FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/{}"
 
 
 def environment(lab: LabHandle | None, settings: Mapping[str, str]) -> dict[str, str]:
@@ -38,10 +38,10 @@ def environment(lab: LabHandle | None, settings: Mapping[str, str]) -> dict[str,
 
 
 def faults(lab: LabHandle) -> list[dict[str, Any]]:
-    """Every network fault in the lab, whoever made it."""
+    """Every fault in the lab, whoever made it."""
     with lab.cluster() as cluster:
-        items: list[dict[str, Any]] = cluster.get(FAULTS, dict[str, Any])["items"]
-    return items
+        found = [cluster.get(FAULTS.format(kind), dict[str, Any]) for kind in ("networkchaos", "podchaos")]
+    return [item for one in found for item in one["items"]]
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,15 @@ def begin(lab: LabHandle, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Starts `chaos run`: on the session's lab, in tmp_path, with a short fault, unless said otherwise."""
     begun: list[Running] = []
 
-    def start(*, where: LabHandle | None = lab, cwd: Path = tmp_path, **settings: str) -> Running:
+    def start(
+        experiment: str = "network-delay",
+        *,
+        where: LabHandle | None = lab,
+        cwd: Path = tmp_path,
+        **settings: str,
+    ) -> Running:
         process = subprocess.Popen(
-            [str(CHAOS), "--no-version-check", "run", str(EXPERIMENT)],
+            [str(CHAOS), "--no-version-check", "run", str(EXPERIMENTS / f"{experiment}.json")],
             cwd=cwd,
             env=environment(where, {**SHORT, **settings}),
             stdout=subprocess.PIPE,
@@ -190,7 +196,7 @@ def begin(lab: LabHandle, tmp_path: Path) -> Iterator[Callable[..., Running]]:
 @pytest.fixture
 def run(begin: Callable[..., Running]) -> Callable[..., Ran]:
     """Runs it to its end."""
-    return lambda **settings: begin(**settings).finished()
+    return lambda *experiment, **settings: begin(*experiment, **settings).finished()
 
 
 @pytest.fixture
@@ -201,5 +207,5 @@ def command(lab: LabHandle, tmp_path: Path) -> Callable[..., "subprocess.Complet
 
 @pytest.fixture
 def standing(lab: LabHandle) -> Callable[[], list[dict[str, Any]]]:
-    """The network faults in the session's lab."""
+    """The faults in the session's lab."""
     return lambda: faults(lab)

@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     removed_floor: int
     shared_floor: int
     routed_floor: int
+    missed_floor: int
 
 
 _UNITS_MS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "": 1000.0}
@@ -156,6 +157,7 @@ FIELDS: tuple[Field, ...] = (
     _same("removed_floor", "removed_floor", _count, "200"),
     _same("shared_floor", "shared_floor", _count, "20"),
     _same("routed_floor", "routed_floor", _count, "50"),
+    _same("missed_floor", "missed_floor", _count, "20"),
 )
 
 FLOOR_WINDOW_S = 20.0

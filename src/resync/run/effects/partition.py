@@ -6,13 +6,12 @@ alone would also be what a dead engine sounds like; so an untouched witness (the
 another path) has to go on hearing from the same engine.
 """
 
-import math
 from collections.abc import Sequence
 
 from resync.run.effects.signs import Effect, PodEffect, Sign, doubts_of
 from resync.run.readings import RTT, fresh, measured
 from resync.run.samples import Samples
-from resync.run.settings import Settings
+from resync.run.settings import Settings, scaled_floor
 
 SILENT_S_MIN = 1.0
 """Four checks without an answer: one may be late on a busy machine."""
@@ -82,13 +81,10 @@ class Partition:
     def _pod(self, baseline: Samples, fault: Samples, pod_key: str, settings: Settings) -> PodEffect:
         signs = self.signs(baseline, fault, pod_key, settings)
         published = [v for s in fault.all(WITNESS, pod_key=pod_key) for _, v in fault.inside(s)]
-        moved = max(published, default=math.nan) - min(published, default=math.nan)
+        moved = max(published, default=0.0) - min(published, default=0.0)
+        needed = scaled_floor(settings.missed_floor, fault.window_s)
         doubts = doubts_of(signs, pod_key, fault.window, fault.interval_s)
-        if not moved > 0:
-            doubts += (f"{pod_key}: nobody saw it publish anything: it may have been dead, not cut off",)
-        measured_here = {"silent_looks": float(len(signs)), "batches_meanwhile": _finite(moved)}
-        return PodEffect(pod_key, measured_here, doubts)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        if moved < needed:
+            heard = f"{pod_key}: others saw it publish {moved:g} batches meanwhile, {needed} needed"
+            doubts += (f"{heard}: it may have been dead, not cut off, or had nothing to say",)
+        return PodEffect(pod_key, {"silent_looks": float(len(signs)), "batches_meanwhile": moved}, doubts)

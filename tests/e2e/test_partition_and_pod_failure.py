@@ -1,0 +1,65 @@
+"""The experiments beside the delay: a healthy system passes, with its recovery in intervals."""
+
+from typing import Any
+
+import pytest
+
+from resync.cluster.pods import list_pods
+from resync.lab.handle import LabHandle
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Run = Any
+LONGER = {"RESYNC_FAULT_DURATION": "6s"}
+"""A path is called silent after a second, a process ends and begins in about as long."""
+
+
+def recovered(ran: Any, stage: str) -> tuple[float, float]:
+    """The interval of that stage; fails when it was not reached."""
+    (found,) = [s["between_s"] for s in ran.line["recovery"] if s["stage"] == stage]
+    earliest, latest = found
+    assert latest is not None, found
+    return earliest, latest
+
+
+def touched(ran: Any) -> str:
+    (pod,) = ran.line["effect"]["pods"]
+    return str(pod)
+
+
+def test_a_partition_heals_with_the_next_retransmission_and_is_caught_up(run: Run) -> None:
+    ran = run("network-partition", **LONGER)
+    assert ran.code == 0, ran.told()
+    assert f"a partition between {touched(ran)} and default/gateway-0" in ran.line["reason"]
+    for stage in ("noticed", "replay-asked", "replay-complete", "converged"):
+        earliest, latest = recovered(ran, stage)
+        assert earliest < latest
+    judged = {(c["claim"], c["phase"]) for c in ran.line["claims"]}
+    assert ("routed-hits", "fault") not in judged
+    assert {("divergence", "fault"), ("converged", "recovery"), ("routed-hits", "after")} <= judged
+    ran.is_honest()
+
+
+def test_an_engine_that_fails_comes_back_in_place_and_its_index_is_right_again(
+    lab: LabHandle, run: Run
+) -> None:
+    with lab.cluster() as cluster:
+        before = {p.pod_key: p for p in list_pods(cluster, lab.namespace)}
+    ran = run("pod-failure", **LONGER)
+    assert ran.code == 0, ran.told()
+    with lab.cluster() as cluster:
+        now = {p.pod_key: p for p in list_pods(cluster, lab.namespace)}
+    failed = touched(ran)
+    assert (now[failed].uid, now[failed].ip) == (before[failed].uid, before[failed].ip)
+    assert now[failed].restart_count > before[failed].restart_count
+    noticed, converged = recovered(ran, "noticed"), recovered(ran, "converged")
+    assert noticed[1] < 0, "a process that ends is noticed while it is gone"
+    assert converged[1] > 0
+    ran.is_honest()
+
+
+def test_a_partition_that_lets_everything_through_proves_nothing(run: Run, fresh_lab: Any) -> None:
+    ran = run("network-partition", where=fresh_lab("--deaf-link"), **LONGER)
+    assert ran.code == 2, ran.told()
+    assert "reports the fault injected, but a round trip to default/engine-" in ran.line["reason"]
+    ran.is_honest()
