@@ -31,9 +31,8 @@ def test_a_partition_heals_with_the_next_retransmission_and_is_caught_up(run: Ru
     ran = run("network-partition", **LONGER)
     assert ran.code == 0, ran.told()
     assert f"a partition between {touched(ran)} and default/gateway-0" in ran.line["reason"]
-    for stage in ("noticed", "replay-asked", "replay-complete", "converged"):
-        earliest, latest = recovered(ran, stage)
-        assert earliest < latest
+    earliest, latest = recovered(ran, "converged")
+    assert 0 <= earliest < latest, "nothing was lost, but what was held up comes with a retransmission only"
     judged = {(c["claim"], c["phase"]) for c in ran.line["claims"]}
     assert ("routed-hits", "fault") not in judged
     assert {("divergence", "fault"), ("converged", "recovery"), ("routed-hits", "after")} <= judged

@@ -30,6 +30,9 @@ from resync.observer.records import IndexView, PodView, Truth
 
 log = logging.getLogger(__name__)
 
+AUDITED_CUTS = 4.0
+"""A gateway is audited while its last cut is at most so many intervals old."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
@@ -41,7 +44,7 @@ class Timing:
 
 
 class Audit:
-    """One gateway's audit; `audited` says whether its latest attempt was a cut."""
+    """One gateway's audit."""
 
     def __init__(
         self,
@@ -65,7 +68,14 @@ class Audit:
         self._absences = Absences(clock=clock, allowances=timing.allowances)
         self._last_reason: Reason | None = None
         self.control = control.Control(clock=clock, phase_timeout_s=timing.control_phase_timeout_s)
-        self.audited = False
+        self._cut_s: float | None = None
+
+    @property
+    def audited(self) -> bool:
+        """Whether there was a cut of late: one that could not be taken is no blindness yet."""
+        if self._cut_s is None:
+            return False
+        return self._clock.monotonic_s() - self._cut_s <= AUDITED_CUTS * self._every_s
 
     async def run(self) -> None:
         """Take cuts until cancelled, each begun one interval after the one before began, or later."""
@@ -78,6 +88,7 @@ class Audit:
     async def _attempt(self) -> None:
         try:
             self._export(await self._take())
+            self._cut_s = self._clock.monotonic_s()
             reason = None
         except CutError as failure:
             reason = failure.reason
@@ -87,7 +98,6 @@ class Audit:
         if reason is None and self._last_reason is not None:
             log.info("cuts of %s again", self._gateway.pod_key)
         self._last_reason = reason
-        self.audited = reason is None
 
     async def _take(self) -> list[Side]:
         if self._gateway.base_url is None:
