@@ -17,6 +17,7 @@ HOLD_S = 1.0
 """How long it has to stay converged before the wait ends."""
 
 MARGIN_S = 1.0
+PHASE_SCRAPES = 2.0
 QUESTIONS = ("resync_published_sequence", "resync_applied_sequence", "resync_divergence_blocks")
 
 
@@ -51,7 +52,9 @@ def after(run: Run) -> None:
         raise UnmeasuredError(
             "the fault was not healed, so there is no steady state after it", next_step="heal it"
         )
-    start_s = max(run.path_back_s or run.healed_s, run.converged_at_s or 0.0)
     interval_s = run.must_world().interval_s()
+    # The gateway is scraped at another moment than the observer that saw it converge.
+    caught_up_s = (run.converged_at_s or 0.0) + PHASE_SCRAPES * interval_s
+    start_s = max(run.path_back_s or run.healed_s, caught_up_s)
     length_s = max(2 * settle_s(interval_s), run.must_settings().baseline_s / 2)
     take(run, "after", (start_s, max(start_s + length_s, run.now_s())))
