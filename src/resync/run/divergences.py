@@ -6,6 +6,7 @@ some held twice).
 """
 
 import math
+import statistics
 from collections.abc import Iterable
 
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
@@ -23,7 +24,7 @@ def divergence(samples: Samples, context: Context) -> Iterable[Part]:
     if not context.excused:
         yield from _wrong_cuts(samples)
     yield from _audit_whole(samples, context)
-    yield from _audit_fresh(samples)
+    yield from _audit_fresh(samples, context)
     yield from _audit_exercised(samples, context)
 
 
@@ -54,19 +55,17 @@ def _audit_whole(samples: Samples, context: Context) -> Iterable[Part]:
     audited = [v for s in samples.all("resync_gateways_audited") for _, v in samples.inside(s)]
     if not selected or not audited:
         yield Part(Outcome.UNMEASURED, "the observer did not say how many gateways it audits")
-    elif min(audited) < max([*selected, len(context.gateways)]) or min(selected) < 1:
-        yield Part(
-            Outcome.UNMEASURED,
-            f"{min(audited):g} of {max([*selected, len(context.gateways)]):g} gateways audited",
-        )
+    elif (usual := statistics.median_low(audited)) < (all_of := max([*selected, len(context.gateways)])):
+        yield Part(Outcome.UNMEASURED, f"{usual:g} of {all_of:g} gateways audited")
     have = {(s.labels.get("pod_key"), s.labels.get("kind")) for s in samples.all("resync_divergence_blocks")}
     lacking = [f"{pod} ({kind})" for pod in context.engines for kind in KINDS if (pod, kind) not in have]
     if lacking:
         yield Part(Outcome.UNMEASURED, f"no divergence sampled for {lacking[0]}")
 
 
-def _audit_fresh(samples: Samples) -> Iterable[Part]:
-    limit_s = max(CUT_AGE_LIMIT_S, HOLE_INTERVALS * samples.interval_s)
+def _audit_fresh(samples: Samples, context: Context) -> Iterable[Part]:
+    """No gateway went without a cut for long: also one that usually has them."""
+    limit_s = max(CUT_AGE_LIMIT_S + context.blind_s, HOLE_INTERVALS * samples.interval_s)
     stamps = samples.all("resync_last_cut_timestamp_seconds")
     if not stamps:
         yield Part(Outcome.UNMEASURED, "the observer took no cut")

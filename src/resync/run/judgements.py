@@ -90,6 +90,11 @@ class Context:
         return replace(self, engines=engines, excused=self.touched)
 
     @property
+    def blind_s(self) -> float:
+        """How much longer than usual the audit may be blind in this phase."""
+        return self.profile.blind_s if self.phase in {"fault", "recovery"} else 0.0
+
+    @property
     def added_ms(self) -> float:
         """What the fault itself may add to an event's age in this phase."""
         slow = self.faulted and self.profile.slows_events

@@ -47,6 +47,10 @@ class Profile:
     heals_late: bool = False
     """Whether what was held up comes only at the next retransmission: as long again as the fault stood."""
 
+    blind_s: float = 0.0
+    """How long an engine may have stopped answering before Kubernetes says that it is not ready: meanwhile it
+    cannot be told whether it is gone, and no cut is taken."""
+
     def may_restart(self, touched: frozenset[str]) -> frozenset[str]:
         """Of the pods the fault was on, those whose process may have been started again."""
         return touched if self.pods is Pods.RESTARTED else frozenset()
@@ -79,6 +83,7 @@ PROFILES: Mapping[tuple[str, str], Profile] = {
         fault=dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),
         recovery={"divergence": Scope.UNTOUCHED, "gaps": Scope.EVERY, "converged": Scope.EVERY},
         pods=Pods.RESTARTED,
+        blind_s=4.0,
     ),
 }
 """By kind and action of the fault object."""
