@@ -1,8 +1,8 @@
-"""Were the sequence gaps closed?"""
+"""Were the sequence gaps closed, and by replays that were complete?"""
 
 from resync.run.activities import judged
 
-__all__ = ["unrepaired_gaps"]
+__all__ = ["failed_replays", "unrepaired_gaps"]
 
 
 def unrepaired_gaps(run_id: str) -> float:
@@ -12,3 +12,11 @@ def unrepaired_gaps(run_id: str) -> float:
     `probes.recovery.converged_s`, which takes the samples. Raises RunError without a run or samples.
     """
     return judged(run_id, "gaps", "recovery")
+
+
+def failed_replays(run_id: str) -> float:
+    """Replays since the injection that did not bring what they were asked for; the worst targeted engine.
+
+    Raises RunError without a run or samples, and where no replay was asked for: then nothing is shown.
+    """
+    return judged(run_id, "replays", "recovery")

@@ -20,6 +20,7 @@ from resync.cluster.kinds import KINDS, FaultKind
 from resync.cluster.selectors import Selector, check, selector_of
 
 HITS_LABEL = "resync.dev/hits"
+PARTITION_ANNOTATION = "resync.dev/partition"
 
 
 class Varied(TypedDict, total=False):
@@ -64,6 +65,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a fault with one side only says that it is meant for the gateway's pods."""
         labels: Mapping[str, str] = self.body()["metadata"].get("labels") or {}
         return labels.get(HITS_LABEL) == "gateway"
+
+    @property
+    def resets(self) -> bool:
+        """Whether a partition is to reset the connections it cuts: an option of the lab's mesh."""
+        annotations: Mapping[str, str] = self.body()["metadata"].get("annotations") or {}
+        return self.action == "partition" and annotations.get(PARTITION_ANNOTATION) == "reset"
 
     @property
     def one_shot(self) -> bool:

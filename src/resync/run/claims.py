@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from resync.run.convergences import converged
-from resync.run.divergences import divergence, gaps
+from resync.run.divergences import divergence, gaps, replays
 from resync.run.evidence import Phase, PodSeen
 from resync.run.judgements import Context, Finding, Judge, Judgement, Outcome, Part
 from resync.run.routings import routed
@@ -61,6 +61,10 @@ CLAIMS: tuple[Claim, ...] = (
         lambda c: c.settings.routed_share_min, routed,
     ),
     Claim("gaps", "every sequence gap is repaired", "gaps", lambda _: 0.0, gaps),
+    Claim(
+        "replays", "what was lost is asked for, and a complete answer comes", "failed replays",
+        lambda _: 0.0, replays,
+    ),
     Claim(
         "converged", "after the fault every index is right and complete again in time", "s",
         lambda c: c.convergence_limit_s, converged,

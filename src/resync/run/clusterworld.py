@@ -140,7 +140,7 @@ class ClusterWorld:
             namespace=made.namespace,
             plural=made.row.plural,
             fault_kind=made.kind,
-            action=made.action or "",
+            action=f"{made.action}-reset" if made.resets else made.action or "",
             duration_s=made.duration_s,
             manifest=made.document,
             run=run_id,

@@ -93,6 +93,25 @@ def _audit_exercised(samples: Samples, context: Context) -> Iterable[Part]:
     yield Part(Outcome.HELD, f"every cut agreed; {removed:g} blocks removed, {shared:g} hashes shared", 0.0)
 
 
+def replays(samples: Samples, context: Context) -> Iterable[Part]:
+    """What was lost was asked for and came: where nothing was asked for, nothing about replay is shown."""
+    for pod in context.engines:
+        asked, done, failed = (
+            samples.count(f"aibrix_kvcache_zmq_replay_{what}_total", pod_key=pod)
+            for what in ("requests", "success", "failures")
+        )
+        seen = f"{pod}: {asked.total:g} replays asked for, {done.total:g} complete, {failed.total:g} failed"
+        if not asked.series or not done.series:
+            yield absent(pod, "replay counter")
+        elif not asked.total:
+            yield Part(Outcome.NOT_EXERCISED, f"no replay of {pod} was asked for")
+        elif not done.total:
+            found = Finding("replays without a complete answer", pod, asked.total)
+            yield Part(Outcome.BREACHED, f"{found}", found.count, found)
+        else:
+            yield Part(Outcome.HELD, seen, failed.total)
+
+
 def gaps(samples: Samples, context: Context) -> Iterable[Part]:
     for pod in context.engines:
         seen = samples.count("resync_gateway_gaps_total", pod_key=pod)

@@ -86,8 +86,9 @@ class Context:
         """The same for the engines in that scope only."""
         if scope is Scope.EVERY:
             return self
-        engines = [pod for pod in self.engines if pod not in self.touched]
-        return replace(self, engines=engines, excused=self.touched)
+        wanted = scope is Scope.TOUCHED
+        engines = [pod for pod in self.engines if (pod in self.touched) is wanted]
+        return replace(self, engines=engines, excused=frozenset(self.engines) - frozenset(engines))
 
     @property
     def blind_s(self) -> float:

@@ -18,6 +18,7 @@ class Scope(StrEnum):
 
     EVERY = "every engine"
     UNTOUCHED = "the engines outside the fault"
+    TOUCHED = "the engines the fault was on"
 
 
 class Pods(StrEnum):
@@ -32,6 +33,11 @@ Asserted = Mapping[str, Scope]
 STEADY: Asserted = dict.fromkeys(("event-age", "divergence", "staleness", "routed-hits"), Scope.EVERY)
 BASELINE: Asserted = {**STEADY, "gaps": Scope.EVERY}
 RECOVERED: Asserted = dict.fromkeys(("divergence", "gaps", "converged"), Scope.EVERY)
+CUT_OFF: Asserted = {
+    "event-age": Scope.UNTOUCHED,
+    "staleness": Scope.UNTOUCHED,
+    "divergence": Scope.EVERY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,9 @@ DELAY = Profile(fault=STEADY, recovery=RECOVERED, slows_events=True)
 
 PROFILES: Mapping[tuple[str, str], Profile] = {
     ("NetworkChaos", "delay"): DELAY,
-    ("NetworkChaos", "partition"): Profile(
-        fault={
-            "event-age": Scope.UNTOUCHED,
-            "staleness": Scope.UNTOUCHED,
-            "divergence": Scope.EVERY,
-        },
-        recovery=RECOVERED,
-        heals_late=True,
+    ("NetworkChaos", "partition"): Profile(fault=CUT_OFF, recovery=RECOVERED, heals_late=True),
+    ("NetworkChaos", "partition-reset"): Profile(
+        fault=CUT_OFF, recovery={**RECOVERED, "replays": Scope.TOUCHED}, heals_late=True
     ),
     ("PodChaos", "pod-failure"): Profile(
         fault=dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),

@@ -13,6 +13,7 @@ __all__ = ["EFFECTS", "Effect", "FaultEffect", "PodEffect", "Sign", "effect_of"]
 EFFECTS: Mapping[tuple[str, str], FaultEffect] = {
     ("NetworkChaos", "delay"): Delay(),
     ("NetworkChaos", "partition"): Partition(),
+    ("NetworkChaos", "partition-reset"): Partition(),
     ("PodChaos", "pod-failure"): Downtime(),
 }
 """By kind and action of the fault object."""
