@@ -29,8 +29,10 @@ class LoadMetrics:
         self.last_sent = Gauge(
             "resync_load_last_sent_timestamp_seconds", "When a request was last sent.", registry=self.registry
         )
-        rate = Gauge("resync_load_asked_rate", "Requests a second asked for.", registry=self.registry)
-        rate.set(asked_rate)
+        self.asked_rate = Gauge(
+            "resync_load_asked_rate", "Requests a second asked for.", registry=self.registry
+        )
+        self.asked_rate.set(asked_rate)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"resync_load_{name}", text, labels, registry=self.registry)

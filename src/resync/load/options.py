@@ -33,6 +33,8 @@ class Options:
     renewals: float
     """Families that retire, and are born, per second."""
     max_tokens: int
+    prefix_share: float
+    """Share of the requests that begin with a family's prefix; the others share nothing with anybody."""
     bypass_share: float
     audit_share: float
     fill_blocks: int
@@ -59,6 +61,9 @@ class Options:
 @click.option("--window", type=_POSITIVE, default=24, show_default=True, help="prompt families alive at once")
 @click.option("--renewals", type=_ABOVE_ZERO, default=2.0, show_default=True, help="new families a second")
 @click.option("--max-tokens", type=_POSITIVE, default=8, show_default=True, help="output of each request")
+@click.option(
+    "--prefix-share", type=_SHARE, default=1.0, show_default=True, help="that begin with a family's prefix"
+)
 @click.option(
     "--bypass-share", type=_SHARE, default=0.15, show_default=True, help="sent straight to an engine"
 )

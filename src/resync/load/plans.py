@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resync.load.families import Families
+from resync.load.families import Families, filler
 from resync.load.options import Options
 from resync.load.pacing import gaps_s
 
@@ -30,10 +30,19 @@ def planned(options: Options) -> Iterator[Planned]:
         while due_s >= renewal_s:
             families.renew()
             renewal_s += 1 / options.renewals
-        prompt = families.prompt()
+        prompt = families.prompt() if _shares(options, dice) else _alone(options, dice)
         engine = _bypass(options, dice)
         audited = bool(options.engines) and engine is None and dice.random() < options.audit_share
         yield Planned(due_s, prompt, engine, audited)
+
+
+def _shares(options: Options, dice: random.Random) -> bool:
+    return options.prefix_share >= 1 or dice.random() < options.prefix_share
+
+
+def _alone(options: Options, dice: random.Random) -> list[int]:
+    blocks = dice.randint(options.shape.prefix_min, options.shape.prefix_max)
+    return filler(blocks, options.shape.block_size, dice)
 
 
 def _bypass(options: Options, dice: random.Random) -> str | None:

@@ -18,6 +18,7 @@ from resync.load.filling import fill
 from resync.load.metrics import LoadMetrics
 from resync.load.options import Options
 from resync.load.plans import planned
+from resync.load.surges import Surges
 
 GATEWAY_TIMEOUT_S = 30.0
 """The load waits this long for the gateway to come up, then sends anyway: an open loop does not negotiate."""
@@ -44,10 +45,6 @@ async def _run(options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = LoadMetrics(asked_rate=options.rate)
-    runner = web.AppRunner(
-        _application(metrics.registry), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S
-    )
-    await runner.setup()
     client = Client(
         model=options.model,
         max_tokens=options.max_tokens,
@@ -55,11 +52,17 @@ async def _run(options: Options) -> None:
         timeout_s=options.timeout_s,
         connections_max=options.in_flight_max,
     )
+    surges = Surges(options, client, metrics, clock=SystemClock())
+    runner = web.AppRunner(
+        _application(metrics.registry, surges), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+    )
+    await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.http_port).start()
         log.info("listening on http://%s:%d", *runner.addresses[0])
         await _send_until(stop, options, client, metrics)
     finally:
+        await surges.stop()
         await client.close()
         await runner.cleanup()
 
@@ -90,7 +93,7 @@ async def _drive(options: Options, client: Client, metrics: LoadMetrics) -> None
     await Driver(options, client, metrics, clock=SystemClock()).run(planned(options))
 
 
-def _application(registry: CollectorRegistry) -> web.Application:
+def _application(registry: CollectorRegistry, surges: Surges) -> web.Application:
     async def health(_: web.Request) -> web.Response:
         return web.Response()
 
@@ -98,5 +101,5 @@ def _application(registry: CollectorRegistry) -> web.Application:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()
-    application.add_routes([web.get("/health", health), web.get("/metrics", metrics)])
+    application.add_routes([web.get("/health", health), web.get("/metrics", metrics), *surges.routes()])
     return application
