@@ -9,6 +9,7 @@ from resync.run.convergences import converged
 from resync.run.divergences import divergence, gaps, replays
 from resync.run.evidence import Phase, PodSeen
 from resync.run.judgements import Context, Finding, Judge, Judgement, Outcome, Part
+from resync.run.performance import apply_latency, request_errors, throughput
 from resync.run.routings import routed
 from resync.run.samples import Samples
 from resync.run.timeliness import event_age, event_age_limit_ms, staleness
@@ -61,6 +62,18 @@ CLAIMS: tuple[Claim, ...] = (
         lambda c: c.settings.routed_share_min, routed,
     ),
     Claim("gaps", "every sequence gap is repaired", "gaps", lambda _: 0.0, gaps),
+    Claim(
+        "apply-latency", "99 of 100 batches are applied within the limit", "ms",
+        lambda c: c.settings.apply_latency_limit_ms, apply_latency,
+    ),
+    Claim(
+        "throughput", "so many events are applied a second", "events/s",
+        lambda c: c.settings.applied_rate_min, throughput,
+    ),
+    Claim(
+        "request-errors", "hardly a request fails", "share",
+        lambda c: c.settings.request_error_share_max, request_errors,
+    ),
     Claim(
         "replays", "what was lost is asked for, and a complete answer comes", "failed replays",
         lambda _: 0.0, replays,

@@ -28,6 +28,7 @@ from resync.kits.clocks import SystemClock
 from resync.run.errors import RefusedError, RunError, UnmeasuredError
 from resync.run.evidence import PodSeen, Series
 from resync.run.files import manifest_path
+from resync.run.loadfaults import ACTION, KIND, LoadFaults
 from resync.run.samples import Window
 from resync.run.scrapes import Scrapes
 from resync.run.settings import Settings
@@ -109,6 +110,7 @@ class ClusterWorld:
         with _ours():
             self._cluster = Cluster.connect(Path(settings.kubeconfig) if settings.kubeconfig else None)
         self._scrapes = Scrapes(settings)
+        self._loads = LoadFaults(self._cluster, settings)
 
     @property
     def api_server(self) -> str:
@@ -134,6 +136,8 @@ class ClusterWorld:
 
     def plan(self, manifest: str, run_id: str) -> FaultPlan:
         """The fault of that manifest with this run's settings and expiry, named after the run."""
+        if manifest == ACTION:
+            return self._loads.plan(run_id)
         made = self._manifest(manifest, run_id)
         return FaultPlan(
             name=made.name,
@@ -177,6 +181,8 @@ class ClusterWorld:
     def hit(self, plan: FaultPlan) -> Hit:
         """The pods that fault would hit now."""
         with _ours():
+            if plan.fault_kind == KIND:
+                return self._loads.hit()
             found = targets.resolve(self._cluster, _parsed(plan), pods_max=self._settings.targets_max)
         return Hit(
             sources=tuple(p.pod_key for p in found.source), peers=tuple(p.pod_key for p in found.target)
@@ -185,6 +191,8 @@ class ClusterWorld:
     def inject(self, plan: FaultPlan) -> Injected:
         """Create the fault and wait until it stands on every target."""
         with _ours():
+            if plan.fault_kind == KIND:
+                return self._loads.inject(plan)
             self._applied = faults.apply(self._cluster, _parsed(plan), run_id=plan.run)
             stands = faults.await_injected(self._cluster, self._applied, self._settings.inject_limit_s)
         return Injected(
@@ -195,6 +203,9 @@ class ClusterWorld:
 
     def present(self, plan: FaultPlan) -> bool:
         """Whether the fault is still injected on every target."""
+        if plan.fault_kind == KIND:
+            with _ours():
+                return self._loads.present(plan)
         path = _parsed(plan).row.path(plan.namespace, plan.name)
         try:
             return self._cluster.get(path, FaultWire).injected
@@ -206,6 +217,7 @@ class ClusterWorld:
     def heal(self, plan: FaultPlan) -> None:
         """Remove every fault of the run: also one whose creation was never answered."""
         with _ours():
+            self._loads.end(plan.run)
             if self._applied is not None:
                 faults.heal(self._cluster, self._applied, self._settings.heal_limit_s)
             for left in residues.residue(self._cluster, plan.namespace, plan.run):
@@ -262,7 +274,8 @@ class ClusterWorld:
         now_s = SystemClock().wall_s()
         with _ours():
             found = residues.residue(self._cluster, self._settings.namespace)
-        return [
+            surges = self._loads.left_behind()
+        return surges + [
             LeftBehind(f.applied.name, f.applied.namespace, f.run_id, expired=not f.live(now_s))
             for f in found
         ]
@@ -270,6 +283,7 @@ class ClusterWorld:
     def sweep(self, fault: LeftBehind) -> None:
         """Remove it and wait until it is gone."""
         with _ours():
+            self._loads.end(fault.run)
             for left in residues.residue(self._cluster, fault.namespace, fault.run):
                 faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)
 

@@ -156,12 +156,15 @@ def begin(
 def manifest_of(experiment: Json) -> str:
     """The manifest that the method will inject; targets are frozen by it before anything is touched."""
     for activity in experiment.get("method", []):
-        found = activity.get("provider", {}).get("arguments", {}).get("manifest")
+        provider = activity.get("provider", {})
+        found = provider.get("arguments", {}).get("manifest")
         if found:
             return str(found)
+        if provider.get("module") == "actions.load":
+            return str(provider.get("func"))
     raise RefusedError(
         "no activity of the method names a manifest, so there is nothing to prove",
-        next_step="let an action of the method inject one: actions.chaos_mesh, inject",
+        next_step="let an action of the method inject one: actions.chaos_mesh.inject, or actions.load.surge",
     )
 
 

@@ -6,7 +6,8 @@ which claims are judged in which phase, and whether of every engine or only of t
 fault and after everything has converged all claims hold of every engine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,6 +39,11 @@ CUT_OFF: Asserted = {
     "staleness": Scope.UNTOUCHED,
     "divergence": Scope.EVERY,
 }
+
+
+def proven_on(touched: AbstractSet[str], engines: Sequence[str]) -> tuple[str, ...]:
+    """The pods whose effect has to be proven: the engines a fault is on, or where it is on none, its pods."""
+    return tuple(pod for pod in engines if pod in touched) or tuple(sorted(touched))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,10 @@ PROFILES: Mapping[tuple[str, str], Profile] = {
     ("NetworkChaos", "partition"): Profile(fault=CUT_OFF, recovery=RECOVERED, heals_late=True),
     ("NetworkChaos", "partition-reset"): Profile(
         fault=CUT_OFF, recovery={**RECOVERED, "replays": Scope.TOUCHED}, heals_late=True
+    ),
+    ("Load", "surge"): Profile(
+        fault={**STEADY, **dict.fromkeys(("throughput", "apply-latency", "request-errors"), Scope.EVERY)},
+        recovery=RECOVERED,
     ),
     ("PodChaos", "pod-failure"): Profile(
         fault=dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),

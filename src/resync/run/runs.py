@@ -18,7 +18,7 @@ from resync.run.errors import EvidenceError, NotArmedError, RunError, Unmeasured
 from resync.run.evidence import EvidenceFile, Phase, PodSeen, Record
 from resync.run.exits import EXIT
 from resync.run.judgements import Context, Judgement, Outcome
-from resync.run.profiles import DELAY, PROFILES, Profile
+from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
 from resync.run.samples import Samples
 from resync.run.settings import Settings, Target
 from resync.run.signals import Signals
@@ -130,8 +130,8 @@ class Run:
         return frozenset() if self.hit is None else frozenset((*self.hit.sources, *self.hit.peers))
 
     def targeted(self) -> tuple[str, ...]:
-        """The engines among them: their effect is what has to be proven."""
-        return tuple(p.pod_key for p in self.engines if p.pod_key in self.touched())
+        """Those whose effect has to be proven."""
+        return proven_on(self.touched(), [p.pod_key for p in self.engines])
 
     def stood_s(self) -> float:
         """How long the fault stood; 0 while it does."""

@@ -31,6 +31,8 @@ COUNTERS = (
     "resync_load_allowed_hits",
     "resync_load_routed_hits",
     "resync_load_sent",
+    "resync_load_completed",
+    "aibrix_kvcache_zmq_events_processed",
     "aibrix_kvcache_zmq_disconnections",
     "aibrix_kvcache_zmq_replay_requests",
     "aibrix_kvcache_zmq_replay_success",
@@ -53,15 +55,15 @@ GAUGES = (
     "resync_staleness_seconds",
     "resync_staleness_blocks",
     "resync_load_last_sent_timestamp_seconds",
+    "resync_load_asked_rate",
     "up",
 )
-HISTOGRAM = "resync_gateway_event_age_seconds"
+HISTOGRAMS = ("resync_gateway_event_age_seconds", "aibrix_kvcache_zmq_event_processing_duration_seconds")
 
 METRICS: tuple[str, ...] = (
     *(f"{name}{suffix}" for name in COUNTERS for suffix in ("_total", "_created")),
     *GAUGES,
-    f"{HISTOGRAM}_bucket",
-    f"{HISTOGRAM}_created",
+    *(f"{name}{suffix}" for name in HISTOGRAMS for suffix in ("_bucket", "_created")),
 )
 """What every phase is sampled for.
 

@@ -8,6 +8,7 @@ because only it knows the target. Values stay text in the experiment (`50ms`, `2
 manifest, and become numbers here, once.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
@@ -62,6 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shared_floor: int
     routed_floor: int
     missed_floor: int
+    load_selector: str
+    surge_rate: float
+    surge_prefix_share: float
+    apply_latency_limit_ms: float
+    applied_rate_min: float
+    request_error_share_max: float
 
 
 _UNITS_MS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "": 1000.0}
@@ -89,6 +96,13 @@ def _share(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
         raise ValueError(f"{text!r} is not between 0 and 1")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{text!r} is not a number above 0 (a second)")
     return number
 
 
@@ -158,6 +172,12 @@ FIELDS: tuple[Field, ...] = (
     _same("shared_floor", "shared_floor", _count, "20"),
     _same("routed_floor", "routed_floor", _count, "50"),
     _same("missed_floor", "missed_floor", _count, "20"),
+    _same("load_selector", "load_selector", str, "app=resync-load"),
+    _same("surge_rate", "surge_rate", _rate, "60"),
+    _same("surge_prefix_share", "surge_prefix_share", _share, "0.8"),
+    _same("apply_latency_limit", "apply_latency_limit_ms", _milliseconds, "50ms"),
+    _same("applied_rate_min", "applied_rate_min", _rate, "100"),
+    _same("request_error_share_max", "request_error_share_max", _share, "0.01"),
 )
 
 FLOOR_WINDOW_S = 20.0

@@ -27,13 +27,13 @@ def event_age(samples: Samples, context: Context) -> Iterable[Part]:
     for pod in context.engines:
         mine = [b for b in buckets if b.labels.get("pod_key") == pod]
         yield (
-            _age_of(pod, _cumulative(samples, mine), event_age_limit_ms(context))
+            quantile_part(pod, cumulative(samples, mine), event_age_limit_ms(context), "events")
             if mine
             else absent(pod, "event age")
         )
 
 
-def _cumulative(samples: Samples, buckets: Sequence[Series]) -> dict[float, float]:
+def cumulative(samples: Samples, buckets: Sequence[Series]) -> dict[float, float]:
     """Events by upper bound (seconds), summed over gateways, in what the runner was awake for."""
     counts: dict[float, float] = {}
     for series in buckets:
@@ -42,23 +42,27 @@ def _cumulative(samples: Samples, buckets: Sequence[Series]) -> dict[float, floa
     return dict(sorted(counts.items()))
 
 
-def _age_of(pod: str, counts: Mapping[float, float], limit_ms: float) -> Part:
+def quantile_part(pod: str, counts: Mapping[float, float], limit_ms: float, what: str) -> Part:
+    """Whether 99 of 100 lie at or below the limit, by the buckets' own bounds.
+
+    `counts` are observations at or below each bound (seconds).
+    """
     total = counts.get(math.inf, 0.0)
     if total <= 0:
-        return Part(Outcome.NOT_EXERCISED, f"no event of {pod} was applied")
+        return Part(Outcome.NOT_EXERCISED, f"none of {pod}'s {what} was counted")
     limit_s = limit_ms / 1000
     sure = max((n for bound, n in counts.items() if bound <= limit_s + 1e-9), default=0.0)
     perhaps = next(n for bound, n in counts.items() if bound >= limit_s - 1e-9)
     p99_s = next(bound for bound, n in counts.items() if n >= P99 * total)
     p99_ms = (p99_s if math.isfinite(p99_s) else max(b for b in counts if math.isfinite(b))) * 1000
-    seen = f"{pod}: p99 of {total:g} events at most {p99_ms:g} ms" + (
+    seen = f"{pod}: p99 of {total:g} {what} at most {p99_ms:g} ms" + (
         "" if math.isfinite(p99_s) else " and more"
     )
     if sure >= P99 * total:
         return Part(Outcome.HELD, seen, p99_ms)
     if perhaps < P99 * total:
         return Part(
-            Outcome.BREACHED, seen, p99_ms, Finding("events later than the limit", pod, total - perhaps)
+            Outcome.BREACHED, seen, p99_ms, Finding(f"{what} later than the limit", pod, total - perhaps)
         )
     return Part(Outcome.UNMEASURED, f"{seen}: the limit lies inside a bucket", p99_ms)
 

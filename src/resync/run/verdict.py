@@ -40,7 +40,7 @@ from resync.run.evidence import (
     kind_of,
 )
 from resync.run.judgements import Context, Judgement, Outcome
-from resync.run.profiles import DELAY, PROFILES, Profile
+from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
 from resync.run.readings import RTT
 from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage, Samples
 from resync.run.settings import Settings
@@ -228,7 +228,7 @@ class _Case:
         baseline, fault, settings = self.samples("baseline"), self.samples("fault"), self.settings
         if baseline is None or fault is None or settings is None or self.frozen is None or self.fault is None:
             return None
-        hit = [pod for pod in self.frozen.engines if pod in self.touched]
+        hit = proven_on(self.touched, self.frozen.engines)
         return self.fault.judged(baseline, fault, hit, settings)
 
     def recovery(self) -> Sequence[Stage]:
@@ -236,7 +236,7 @@ class _Case:
         samples, settings, frozen = self.samples("recovery"), self.settings, self.frozen
         if samples is None or settings is None or frozen is None or self.healed_s is None:
             return ()
-        pods = [pod for pod in frozen.engines if pod in self.touched]
+        pods = proven_on(self.touched, frozen.engines)
         found = stages(samples, pods, ended_s=self.healed_s, share_min=settings.routed_share_min)
         return tuple(found)
 

@@ -6,6 +6,7 @@ from resync.run.effects.delay import Delay
 from resync.run.effects.downtime import Downtime
 from resync.run.effects.partition import Partition
 from resync.run.effects.signs import Effect, FaultEffect, PodEffect, Sign
+from resync.run.effects.surge import Surge
 from resync.run.errors import RefusedError
 
 __all__ = ["EFFECTS", "Effect", "FaultEffect", "PodEffect", "Sign", "effect_of"]
@@ -15,6 +16,7 @@ EFFECTS: Mapping[tuple[str, str], FaultEffect] = {
     ("NetworkChaos", "partition"): Partition(),
     ("NetworkChaos", "partition-reset"): Partition(),
     ("PodChaos", "pod-failure"): Downtime(),
+    ("Load", "surge"): Surge(),
 }
 """By kind and action of the fault object."""
 

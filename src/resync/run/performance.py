@@ -1,0 +1,51 @@
+"""How well it works while much happens: events applied, how long that takes, and requests that fail."""
+
+from collections.abc import Iterable
+
+from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.samples import Samples
+from resync.run.timeliness import cumulative, quantile_part
+
+PROCESSING = "aibrix_kvcache_zmq_event_processing_duration_seconds_bucket"
+PROCESSED = "aibrix_kvcache_zmq_events_processed_total"
+COMPLETED = "resync_load_completed_total"
+OK = "200"
+
+
+def apply_latency(samples: Samples, context: Context) -> Iterable[Part]:
+    buckets = samples.all(PROCESSING)
+    for pod in context.engines:
+        mine = [b for b in buckets if b.labels.get("pod_key") == pod]
+        limit_ms = context.settings.apply_latency_limit_ms
+        counts = cumulative(samples, mine)
+        yield quantile_part(pod, counts, limit_ms, "applications") if mine else absent(pod, "apply latency")
+
+
+def throughput(samples: Samples, context: Context) -> Iterable[Part]:
+    applied = [samples.count(PROCESSED, pod_key=pod) for pod in context.engines]
+    if not all(one.series for one in applied):
+        yield Part(Outcome.UNMEASURED, "the gateway does not say how many events it has applied")
+        return
+    rate = sum(one.total for one in applied) / samples.window_s
+    least = context.settings.applied_rate_min
+    seen = f"{rate:.0f} events/s applied"
+    if rate < least:
+        found = Finding("events/s applied", ", ".join(context.gateways), round(rate, 1))
+        yield Part(Outcome.BREACHED, f"{found}, {least:g} needed", rate, found)
+    else:
+        yield Part(Outcome.HELD, seen, rate)
+
+
+def request_errors(samples: Samples, context: Context) -> Iterable[Part]:
+    ended = samples.all(COMPLETED)
+    total = sum(samples.growth(s)[0] for s in ended)
+    failed = sum(samples.growth(s)[0] for s in ended if s.labels.get("status") != OK)
+    if not total:
+        yield Part(Outcome.NOT_EXERCISED, "no request ended")
+        return
+    seen = f"{failed:g} of {total:g} requests failed"
+    if failed > context.settings.request_error_share_max * total:
+        found = Finding("requests failed", ", ".join(context.gateways), failed)
+        yield Part(Outcome.BREACHED, f"{found} ({total:g} ended)", failed / total, found)
+    else:
+        yield Part(Outcome.HELD, seen, failed / total)
