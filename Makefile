@@ -7,13 +7,16 @@ COVERAGE ?=
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench docs clean
+.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench docs clean chaos-tests
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: $(STAMP) ## set everything up, then: chaos run experiments/network-delay.json
 	$(BIN)/chaos run experiments/network-delay.json
+
+chaos-tests: $(STAMP) ## the three of the card in its order, on one lab: delay, pod failure, high load
+	$(BIN)/resync suite experiments/network-delay.json experiments/pod-failure.json experiments/high-load.json
 
 setup: $(STAMP) ## the virtual environment, nothing else
 

@@ -79,7 +79,7 @@ class Bench:
         return subprocess.Popen(
             [str(CHAOS), "--no-version-check", "run", str(file), *options],
             cwd=self.directory,
-            env=self._environment(knobs or {}),
+            env=self.environ(knobs or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -97,7 +97,8 @@ class Bench:
             process.kill()
         return Ran(process.returncode, out, err, self.directory)
 
-    def _environment(self, knobs: Mapping[str, object]) -> dict[str, str]:
+    def environ(self, knobs: Mapping[str, object]) -> dict[str, str]:
+        """Of a process over the made world."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("RESYNC_")}
         return {
             **kept,

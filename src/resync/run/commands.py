@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 import click
 
-from resync.run import courses, evidence, settings
+from resync.run import courses, evidence, settings, suites
 from resync.run.errors import RunError
 from resync.run.joining import running_lab
 from resync.run.settings import Settings, Target
@@ -18,7 +18,7 @@ from resync.run.verdict import rule
 from resync.run.where import target_of
 from resync.run.worlds import World
 
-__all__ = ["preview", "sweep", "verdict"]
+__all__ = ["preview", "suite", "sweep", "verdict"]
 
 P = ParamSpec("P")
 VOID_CODE = 2
@@ -98,6 +98,28 @@ def sweep(everything: bool) -> None:  # noqa: FBT001 - click passes by name
     if not stayed:
         click.echo("nothing of ours is left")
     sys.exit(STILL_THERE_CODE if stayed else 0)
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@_no_traceback
+def suite(files: tuple[Path, ...]) -> None:
+    """Run the experiments in FILES one after the other on one lab, and end with the worst verdict."""
+    came = suites.run_all(files, lambda one: click.echo(f"{one.verdict:<4}  {one.file.stem}", err=True))
+    verdict_on_all = suites.worst(came)
+    click.echo(f"\nresync: {verdict_on_all} ({len(came)} experiments)", err=True)
+    for one in came:
+        click.echo(f"  {one.verdict:<4}  {one.file.stem}: {one.reason}", err=True)
+    click.echo(
+        json.dumps({"resync-suite": {"verdict": verdict_on_all, "experiments": [_came(c) for c in came]}})
+    )
+    sys.exit(verdict_on_all.exit_code)
+
+
+def _came(one: suites.Came) -> dict[str, str]:
+    return {"file": str(one.file), "verdict": str(one.verdict), "reason": one.reason}
 
 
 @click.command()
