@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
     not VENDORED.is_dir(), reason=f"Chaos Mesh's definitions are not at {VENDORED}"
 )
 
-KINDS = ("networkchaos", "podnetworkchaos")
+KINDS = ("networkchaos", "podchaos", "podnetworkchaos")
 OURS = {resource.plural: resource for found in own_definitions() for resource in from_definition(found)}
 
 
@@ -215,6 +215,46 @@ def test_both_accept_per_pod(obj: JsonObject) -> None:
 @pytest.mark.parametrize("obj", PER_POD_BAD, ids=lambda _: None)
 def test_both_refuse_per_pod(obj: JsonObject) -> None:
     assert _agree("podnetworkchaos", obj) != []
+
+
+def _pod_chaos(**spec: Any) -> JsonObject:
+    plain = {"action": "pod-failure", "mode": "one", "selector": {"labelSelectors": {"app": "vllm"}}}
+    return {"spec": {word: value for word, value in {**plain, **spec}.items() if value != "ABSENT"}}
+
+
+POD_GOOD: list[JsonObject] = [
+    _pod_chaos(),
+    *(_pod_chaos(action=word) for word in ("pod-kill", "container-kill")),
+    _pod_chaos(duration="30s", gracePeriod=0, containerNames=["main"], remoteCluster="there", value="1"),
+    _pod_chaos(gracePeriod=2**33, containerNames=[], typo=1),
+    {**_pod_chaos(), "status": {"experiment": {"desiredPhase": "Stop", "containerRecords": [RECORD]}}},
+    {**_pod_chaos(), "status": {"experiment": {}, "instances": {"a/b": 3}}},
+]
+POD_BAD: list[JsonObject] = [
+    {},
+    *(_pod_chaos(**{word: "ABSENT"}) for word in ("action", "mode", "selector")),
+    _pod_chaos(action="delay"),
+    _pod_chaos(action="pod-restart"),
+    _pod_chaos(gracePeriod=-1),
+    _pod_chaos(gracePeriod="1"),
+    _pod_chaos(containerNames="main"),
+    _pod_chaos(containerNames=[1]),
+    _pod_chaos(duration=30),
+    _pod_chaos(mode="most"),
+    _pod_chaos(selector={"pods": {"default": "a"}}),
+    {**_pod_chaos(), "status": {}},
+    {**_pod_chaos(), "status": {"experiment": {"desiredPhase": "Pause"}}},
+]
+
+
+@pytest.mark.parametrize("obj", POD_GOOD, ids=lambda _: None)
+def test_both_accept_a_pod_chaos(obj: JsonObject) -> None:
+    assert _agree("podchaos", obj) == []
+
+
+@pytest.mark.parametrize("obj", POD_BAD, ids=lambda _: None)
+def test_both_refuse_a_pod_chaos(obj: JsonObject) -> None:
+    assert _agree("podchaos", obj) != []
 
 
 # Generated objects

@@ -113,16 +113,18 @@ def test_an_end_waits_behind_the_bytes_before_it() -> None:
 
 @dataclass(frozen=True)
 class Cut:
-    """A fault that holds everything, as a partition will: the whole of it is this class."""
+    """A fault that holds everything: the whole of it is this class."""
 
-    def begin(self, _: Random) -> "Cut":
+    def begin(self, dice: Random) -> "Cut":
+        assert isinstance(dice, Random)
         return self
 
     def apply(self, chunk: Chunk) -> Chunk:
         return replace(chunk, release_s=inf)
 
-    def lift(self, chunk: Chunk, now_s: float) -> Chunk:
-        return replace(chunk, release_s=now_s + 0.2)
+    def lift(self, chunk: Chunk, now_s: float) -> float:
+        assert chunk.release_s == inf
+        return now_s + 0.2
 
 
 def test_a_fault_may_hold_bytes_until_it_is_lifted_and_say_when_they_go_then() -> None:
@@ -136,10 +138,12 @@ def test_a_fault_may_hold_bytes_until_it_is_lifted_and_say_when_they_go_then() -
 
 
 def test_the_link_refuses_what_no_fault_file_understands() -> None:
-    with pytest.raises(Exception, match="cannot do netem loss yet"):
-        faults_of(Rule("netem", {"loss": 25.0}))
-    with pytest.raises(Exception, match="cannot do netem loss yet"):
-        faults_of(Rule("netem", {"time": "50ms", "loss": 25.0}))
+    with pytest.raises(Exception, match="cannot do netem corrupt yet"):
+        faults_of(Rule("netem", {"corrupt": 25.0}))
+    with pytest.raises(Exception, match="cannot do netem corrupt yet"):
+        faults_of(Rule("netem", {"time": "50ms", "corrupt": 25.0}))
+    with pytest.raises(Exception, match="cannot do tbf peak_rate yet"):
+        faults_of(Rule("tbf", {"rate": "1mbit", "buffer": 1, "peak_rate": 1}))
     with pytest.raises(ValueError, match="5m"):
         faults_of(Rule("netem", {"time": "5m"}))
     assert faults_of(Rule("netem", {"time": "50ms", "jitter": "10ms"})) == (Delay(0.05, 0.01),)

@@ -38,6 +38,7 @@ class Daemon:
     """A node daemon that writes down what it is asked, and fails when told to."""
 
     asked: list[tuple[str, Object]] = field(default_factory=list)
+    killed: list[tuple[str, str]] = field(default_factory=list)
     fails: str = ""
     unknown: bool = False
 
@@ -52,6 +53,11 @@ class Daemon:
         self.asked.append(
             (pod_uid, {name: sent(msgspec.to_builtins(value)) for name, value in parts.items()})
         )
+
+    async def kill_container(self, pod_uid: str, container: str) -> None:
+        if self.fails:
+            raise DaemonError(self.fails)
+        self.killed.append((pod_uid, container))
 
 
 def sent(value: Any) -> Any:

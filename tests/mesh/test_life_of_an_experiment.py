@@ -189,15 +189,19 @@ def test_a_pod_deleted_while_injected_stays_a_record_and_does_not_hold_the_exper
     asyncio.run(scenario())
 
 
-def test_an_action_this_mesh_does_not_do_says_so_and_is_never_injected(rig: "Rig", api: ApiProcess) -> None:
+@pytest.mark.parametrize("action", ["loss", "bandwidth"])
+def test_an_action_without_its_block_says_so_and_is_never_injected(
+    rig: "Rig", api: ApiProcess, action: str
+) -> None:
     async def scenario() -> None:
-        async with rig.field(api, "partition") as field:
+        async with rig.field(api, f"blockless-{action}") as field:
             spec = {name: value for name, value in delay_spec().items() if name != "delay"}
-            await field.create("partition", {**spec, "action": "partition"})
-            found = await field.until("partition", lambda item: bool(events_of(item)), what="a failure")
-            assert "does not do NetworkChaos action 'partition' yet" in events_of(found)[0]["message"]
+            await field.create("blockless", {**spec, "action": action})
+            found = await field.until("blockless", lambda item: bool(events_of(item)), what="a failure")
+            assert "required" in events_of(found)[0]["message"]
             assert only_record(found)["phase"] == "Not Injected"
-            await field.delete("partition")
+            assert not field.own_requests
+            await field.delete("blockless")
 
     asyncio.run(scenario())
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from resync.lab.mesh.durations import seconds
 from resync.lab.mesh.errors import NothingSelectedError, SelectorError
-from resync.lab.mesh.objects import Choice, NetworkChaos, Pod
+from resync.lab.mesh.networks import NetworkChaos
+from resync.lab.mesh.objects import Choice, Pod
+from resync.lab.mesh.peers import short_name
 from resync.lab.mesh.pipeline import remaining_s
 from resync.lab.mesh.selecting import choose, matched
-from resync.lab.mesh.shaping import set_name
 
 OPTED_IN = frozenset({"app", "other"})
 DICE = Random(1)
@@ -136,15 +137,15 @@ def test_what_go_refuses_is_refused(text: str) -> None:
 
 @given(st.text(min_size=1, max_size=80), st.sampled_from(["net_netgt", "netport_nesrc", "set_netgt"]))
 def test_a_set_name_fits_and_is_always_the_same(name: str, suffix: str) -> None:
-    found = set_name(name, suffix)
+    found = short_name(name, 27, suffix)
     assert len(found) <= 27
     assert found.endswith(suffix)
-    assert found == set_name(name, suffix)
+    assert found == short_name(name, 27, suffix)
 
 
 def test_a_set_name_is_the_recorded_one() -> None:
-    assert set_name("delay-to-target", "net_netgt") == "delay_84b5314dab8_net_netgt"
-    assert set_name("e2e", "set_netgt") == "e2e_set_netgt"
+    assert short_name("delay-to-target", 27, "net_netgt") == "delay_84b5314dab8_net_netgt"
+    assert short_name("e2e", 27, "set_netgt") == "e2e_set_netgt"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from resync.lab.api.process import ApiProcess, start_api
 from resync.lab.kube import PODS, Kube, NotFoundError, Object
 from resync.lab.link import Link
 from resync.lab.mesh import run_mesh
-from resync.lab.node import NodeDaemon, run_node
+from resync.lab.node import NodeDaemon, Processes, run_node
 
 ECHO = """
 import os, socketserver
@@ -125,10 +125,12 @@ async def machine(api: ApiProcess, logs: Path, *, octet: int) -> AsyncIterator[M
         Kube.connect(api.kubeconfig) as kube,
         asyncio.TaskGroup() as tasks,
     ):
-        node = run_node(api.kubeconfig, link, clock=clock, cidr=f"127.{octet}.0.0/16", logs=logs)
+        processes = Processes()
+        node = run_node(api.kubeconfig, link, processes, clock=clock, cidr=f"127.{octet}.0.0/16", logs=logs)
+        daemon = NodeDaemon(link, processes)
         background = [
             tasks.create_task(node),
-            tasks.create_task(run_mesh(api.kubeconfig, NodeDaemon(link), clock=clock, seed=1)),
+            tasks.create_task(run_mesh(api.kubeconfig, daemon, clock=clock, seed=1)),
         ]
         try:
             yield Machine(kube, link, logs)

@@ -11,7 +11,7 @@ from resync.lab.node.allocation import Addresses, Pair
 from resync.lab.node.backoff import RestartPause
 from resync.lab.node.daemon import rules_of
 from resync.lab.node.errors import DaemonError, NoAddressError
-from resync.lab.node.vocabulary import CidrAndPort, IPSet, Netem, Tc
+from resync.lab.node.vocabulary import Chain, CidrAndPort, IPSet, Netem, Tc
 
 
 def test_addresses_are_the_wanted_or_the_lowest_free_and_stay_the_pods_own() -> None:
@@ -65,7 +65,7 @@ def test_a_rule_reaches_exactly_the_members_of_its_set() -> None:
         IPSet("ported", "hash:net,port", cidr_and_ports=(CidrAndPort("10.0.0.2/32", 80),)),
         IPSet("both", "list:set", set_names=("net", "ported")),
     ]
-    (rule,) = rules_of(sets, [Tc(netem=Netem(time="50ms"), ipset="both")])
+    (rule,) = rules_of(sets, [], [Tc(netem=Netem(time="50ms"), ipset="both")])
     assert rule.settings == {"time": "50ms"}
     reached = [
         rule.touches(Peer(IPv4Address(address), port))
@@ -75,20 +75,42 @@ def test_a_rule_reaches_exactly_the_members_of_its_set() -> None:
 
 
 def test_a_rule_with_an_empty_set_reaches_nobody_and_one_without_reaches_all() -> None:
-    (empty,) = rules_of([IPSet("none", "hash:net")], [Tc(netem=Netem(time="1ms"), ipset="none")])
-    (everybody,) = rules_of([], [Tc(netem=Netem(time="1ms"))])
+    (empty,) = rules_of([IPSet("none", "hash:net")], [], [Tc(netem=Netem(time="1ms"), ipset="none")])
+    (everybody,) = rules_of([], [], [Tc(netem=Netem(time="1ms"))])
     peer = Peer(IPv4Address("10.0.0.1"), 1)
     assert (empty.touches(peer), everybody.touches(peer)) == (False, True)
 
 
+def test_a_chain_is_a_rule_on_its_side_of_the_pod() -> None:
+    sets = [IPSet("peers", "hash:net", cidrs=("10.0.0.1/32",))]
+    chains = [
+        Chain("OUTPUT/x", "OUTPUT", ("peers",), "DROP"),
+        Chain("INPUT/x", target="DROP"),
+        Chain("INPUT/y", ipsets=("peers",), target="RESET"),
+    ]
+    out, everybody, reset = rules_of(sets, chains, [])
+    one, other = Peer(IPv4Address("10.0.0.1"), 1), Peer(IPv4Address("10.0.0.2"), 1)
+    assert [(rule.kind, rule.ingress) for rule in (out, everybody, reset)] == [
+        ("drop", False),
+        ("drop", True),
+        ("reset", True),
+    ]
+    assert [rule.touches(one) for rule in (out, everybody, reset)] == [True, True, True]
+    assert [rule.touches(other) for rule in (out, everybody, reset)] == [False, True, False]
+
+
 @pytest.mark.parametrize(
-    ("tc", "why"),
+    ("chains", "tcs", "why"),
     [
-        (Tc(type="BANDWIDTH"), "type BANDWIDTH"),
-        (Tc(netem=Netem(time="1ms"), device="eth7"), "no network device 'eth7'"),
-        (Tc(netem=Netem(time="1ms"), ipset="gone"), "does not define it"),
+        ([], [Tc(type="BANDWIDTH")], "type BANDWIDTH"),
+        ([], [Tc(netem=Netem(time="1ms"), device="eth7")], "no network device 'eth7'"),
+        ([], [Tc(netem=Netem(time="1ms"), ipset="gone")], "does not define it"),
+        ([Chain("c", ipsets=("gone",), target="DROP")], [], "does not define it"),
+        ([Chain("c", target="DROP", device="eth7")], [], "no network device 'eth7'"),
+        ([Chain("c", target="REJECT")], [], "not INPUT with REJECT"),
+        ([Chain("c", "FORWARD", target="DROP")], [], "not FORWARD with DROP"),
     ],
 )
-def test_what_cannot_be_done_is_refused(tc: Tc, why: str) -> None:
+def test_what_cannot_be_done_is_refused(chains: list[Chain], tcs: list[Tc], why: str) -> None:
     with pytest.raises(DaemonError, match=why):
-        rules_of([], [tc])
+        rules_of([], chains, tcs)

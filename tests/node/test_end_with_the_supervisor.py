@@ -24,12 +24,12 @@ import asyncio, sys
 from pathlib import Path
 from resync.kits.clocks import SystemClock
 from resync.lab.link import Link
-from resync.lab.node import run_node
+from resync.lab.node import Processes, run_node
 
 async def main():
     kubeconfig, logs = map(Path, sys.argv[1:])
     async with Link(seed=1) as link:
-        await run_node(kubeconfig, link, clock=SystemClock(), cidr="127.249.0.0/16", logs=logs)
+        await run_node(kubeconfig, link, Processes(), clock=SystemClock(), cidr="127.249.0.0/16", logs=logs)
 
 asyncio.run(main())
 """

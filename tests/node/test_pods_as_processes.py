@@ -110,14 +110,22 @@ def test_a_program_that_does_not_exist_and_an_address_of_elsewhere_are_said_in_t
             await machine.kube.create(PODS, "default", {"metadata": {"name": "absent"}, "spec": body})
             await machine.create("lost", address="10.0.0.1")
 
-            for name, reason in (("absent", "RunContainerError"), ("lost", "CreateContainerConfigError")):
+            # A container that could not be started has ended, with a last state, so kubelet calls the pod
+            # Running; one whose configuration is wrong has never been tried.
+            for name, reason, phase in (
+                ("absent", "RunContainerError", "Running"),
+                ("lost", "CreateContainerConfigError", "Pending"),
+            ):
 
                 def says(found: Object, reason: str = reason) -> bool:
                     state = rig.container_status(found).get("state", {})
                     return bool(state.get("waiting", {}).get("reason") == reason)
 
                 found = await machine.until(name, says, what=reason)
-                assert found["status"]["phase"] == "Pending"
+                assert found["status"]["phase"] == phase
+            tried = rig.container_status(await machine.pod("absent"))
+            assert tried["lastState"]["terminated"]["reason"] == "StartError"
+            assert tried["lastState"]["terminated"]["exitCode"] == 128
             found = await machine.pod("lost")
             assert "not of this lab" in rig.container_status(found)["state"]["waiting"]["message"]
 
@@ -181,15 +189,15 @@ def test_a_node_that_ends_takes_its_processes_with_it_and_a_new_one_starts_them_
 ) -> None:
     async def scenario() -> None:
         async with rig.machine(api, tmp_path, octet=248) as machine:
-            await machine.create("echo-0")
-            before = await machine.until_ready("echo-0")
-        assert not rig.marked_processes("POD_NAME=echo-0")
+            await machine.create("lasting-0")
+            before = await machine.until_ready("lasting-0")
+        assert not rig.marked_processes("POD_NAME=lasting-0")
         async with rig.machine(api, tmp_path, octet=248) as machine:
 
             def again(found: Object) -> bool:
                 return rig.container_status(found).get("restartCount") == 1 and rig.is_ready(found)
 
-            after = await machine.until("echo-0", again, what="ready under the new node")
+            after = await machine.until("lasting-0", again, what="ready under the new node")
             assert after["status"]["podIP"] == before["status"]["podIP"]
 
     asyncio.run(scenario())

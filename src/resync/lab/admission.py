@@ -1,7 +1,7 @@
-"""What Chaos Mesh's admission webhooks do to a NetworkChaos: fill in, then refuse.
+"""What Chaos Mesh's admission webhooks do to an experiment: fill in, then refuse.
 
 Pure functions, called by the lab's API server; on a cluster the real webhooks do the same. Rules: chaos-mesh,
-api/v1alpha1/{common,networkchaos}_webhook.go and the generated `ValidateUpdate`.
+api/v1alpha1/{common,networkchaos,podchaos}_webhook.go and the generated `ValidateUpdate`.
 """
 
 import math
@@ -75,6 +75,12 @@ def _fill_network(spec: JsonObject, namespace: str) -> JsonObject:
     return filled
 
 
+def _fill_pod(spec: JsonObject, namespace: str) -> JsonObject:
+    filled = dict(spec)
+    _fill_selector(filled, namespace)
+    return filled
+
+
 def _fill_selector(holder: JsonObject, namespace: str) -> None:
     selector = holder.get("selector")
     if isinstance(selector, dict) and not selector.get("namespaces"):
@@ -101,15 +107,29 @@ def _network_rules(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from _mode_rules("Spec.PodSelector", spec)
     if isinstance(spec.get("target"), dict):
         yield from _mode_rules("Spec.Target", spec["target"])
-    duration = spec.get("duration")
-    if duration and not is_duration(str(duration)):
-        text = f'parse duration field error:time: invalid duration "{duration}"'
-        yield f'Spec.Duration: Invalid value: "{duration}": {text}'
+    yield from _duration_rules(spec)
     yield from _delay_rules(_part(spec, "delay"))
     for word in _PERCENTAGES:
         yield from _percentage_rules(word, _part(spec, word))
     for word in ("bandwidth", "rate"):
         yield from _rate_rules(word, _part(spec, word))
+
+
+def _pod_rules(spec: Mapping[str, Any]) -> Iterator[str]:
+    yield from _mode_rules("Spec.ContainerSelector.PodSelector", spec)
+    yield from _duration_rules(spec)
+    if spec.get("action") == "container-kill" and not spec.get("containerNames"):
+        yield (
+            "Spec.ContainerSelector.ContainerNames: Invalid value: null: "
+            "the name of container is required on container-kill action"
+        )
+
+
+def _duration_rules(spec: Mapping[str, Any]) -> Iterator[str]:
+    duration = spec.get("duration")
+    if duration and not is_duration(str(duration)):
+        text = f'parse duration field error:time: invalid duration "{duration}"'
+        yield f'Spec.Duration: Invalid value: "{duration}": {text}'
 
 
 def _direction_rules(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -178,5 +198,11 @@ def _rate_rules(word: str, block: Mapping[str, Any]) -> Iterator[str]:
         yield f'{path}: Invalid value: "{rate}": parse rate field error:invalid unit'
 
 
-_MUTATORS: dict[str, Callable[[JsonObject, str], JsonObject]] = {"NetworkChaos": _fill_network}
-_VALIDATORS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {"NetworkChaos": _network_rules}
+_MUTATORS: dict[str, Callable[[JsonObject, str], JsonObject]] = {
+    "NetworkChaos": _fill_network,
+    "PodChaos": _fill_pod,
+}
+_VALIDATORS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "NetworkChaos": _network_rules,
+    "PodChaos": _pod_rules,
+}

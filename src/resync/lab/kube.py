@@ -90,6 +90,7 @@ NODES: Final = Resource("v1", "Node", "nodes")
 NAMESPACES: Final = Resource("v1", "Namespace", "namespaces")
 EVENTS: Final = Resource("v1", "Event", "events")
 NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "NetworkChaos", "networkchaos")
+POD_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodChaos", "podchaos")
 POD_NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodNetworkChaos", "podnetworkchaos")
 
 

@@ -19,7 +19,7 @@ from resync.lab.kube import Kube
 from resync.lab.link import Link
 from resync.lab.manifests import GATEWAY, LabOptions, PodPlan
 from resync.lab.mesh import run_mesh
-from resync.lab.node import NodeDaemon, run_node
+from resync.lab.node import NodeDaemon, Processes, run_node
 from resync.lab.prometheus import PrometheusServer
 from resync.lab.workspace import Workspace
 
@@ -53,10 +53,13 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
         ):
             await installing.install_kinds(kube)
             await installing.open_namespace(kube)
+            processes = Processes()
             lasting = [
                 tasks.create_task(_must_live(process, workspace), name="the API process"),
-                tasks.create_task(_node(workspace, link, block), name="the node"),
-                tasks.create_task(_mesh(workspace, link, options.seed), name="the mesh"),
+                tasks.create_task(_node(workspace, link, processes, block), name="the node"),
+                tasks.create_task(
+                    _mesh(workspace, NodeDaemon(link, processes), options.seed), name="the mesh"
+                ),
             ]
             yield kube
             for task in lasting:
@@ -65,12 +68,13 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
         children.end(process, API_STOP_TIMEOUT_S)
 
 
-async def _node(workspace: Workspace, link: Link, block: Block) -> None:
-    await run_node(workspace.kubeconfig, link, clock=SystemClock(), cidr=block.cidr, logs=workspace.logs)
+async def _node(workspace: Workspace, link: Link, processes: Processes, block: Block) -> None:
+    clock, logs = SystemClock(), workspace.logs
+    await run_node(workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs)
 
 
-async def _mesh(workspace: Workspace, link: Link, seed: int) -> None:
-    await run_mesh(workspace.kubeconfig, NodeDaemon(link), clock=SystemClock(), seed=seed)
+async def _mesh(workspace: Workspace, daemon: NodeDaemon, seed: int) -> None:
+    await run_mesh(workspace.kubeconfig, daemon, clock=SystemClock(), seed=seed)
 
 
 async def ready(

@@ -3,7 +3,8 @@
 The kernel answers the caller's SYN before we know of it, so its `connect` returns at once. What a handshake
 costs under a delay is charged to the first bytes instead: the upstream is dialled one way later, the
 caller's data may leave one round trip later, the callee's data one and a half. The caller sees what it
-would see of a slow network, except the time of `connect` itself.
+would see of a slow network, except the time of `connect` itself. In a partition there is no SYN to hear of
+(`synfilter`); one that got in just before it is held until the path is back.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from random import Random
 from resync.lab.link.alarm import Alarm
 from resync.lab.link.chunks import End
 from resync.lab.link.dice import branch
-from resync.lab.link.faults import Fault
+from resync.lab.link.faults import Fault, cuts
 from resync.lab.link.lane import Lane
-from resync.lab.link.rules import Peer
+from resync.lab.link.rules import Peer, Way
 from resync.lab.link.streams import Side, Stream, reset
 
 OUTSIDE = ""
@@ -48,7 +49,7 @@ class Connection:
         alarm: Alarm,
         dice: Random,
         *,
-        faults: Callable[[str, Peer], tuple[Fault, ...]],
+        faults: Callable[[Way], tuple[Fault, ...]],
         spawn: Callable[["Connection"], None],
         on_closed: Callable[["Connection"], None],
     ) -> None:
@@ -64,9 +65,9 @@ class Connection:
         self._closed = False
         to_callee, to_caller = Lane(branch(dice)), Lane(branch(dice))
         now = self._loop.time
-        end = self._changed
-        self.forward = Stream(to_callee, alarm, now, leaves=ends.caller_uid, towards=ends.callee, on_end=end)
-        self.backward = Stream(to_caller, alarm, now, leaves=ends.callee_uid, towards=ends.caller, on_end=end)
+        way = Way(ends.caller_uid, ends.caller, ends.callee_uid, ends.callee)
+        self.forward = Stream(to_callee, alarm, now, way=way, on_end=self._changed)
+        self.backward = Stream(to_caller, alarm, now, way=way.back, on_end=self._changed)
         self.refresh()
 
     def accept(self, side: Side, transport: asyncio.Transport) -> None:
@@ -75,13 +76,17 @@ class Connection:
         side.outgoing, side.incoming, side.on_change = self.forward, self.backward, self._changed
         self.forward.set_source(transport)
         self.backward.set_sink(transport)
-        self._knock()
+        self.refresh()
 
     def refresh(self) -> None:
-        """Rules have changed: ask anew for both directions."""
+        """Rules have changed: ask anew for both directions. A cut takes the other way's acknowledgements."""
         now_s = self._loop.time()
-        for stream in (self.forward, self.backward):
-            stream.lane.set_faults(self._faults(stream.leaves, stream.towards), now_s)
+        there, back = self._faults(self.forward.way), self._faults(self.backward.way)
+        if self._caller is not None and any(cut.resets for cut in cuts(there + back)):
+            self.abort()
+            return
+        for stream, own, other in ((self.forward, there, back), (self.backward, back, there)):
+            stream.lane.set_faults((*own, *(cut.unacknowledged() for cut in cuts(other))), now_s)
             stream.pump()
         self._knock()
 
@@ -96,7 +101,7 @@ class Connection:
             self.backward.feed(End.RESET)
 
     def abort(self) -> None:
-        """Reset both sides at once; the pod is gone."""
+        """Reset both sides at once; the pod is gone, or a middlebox says so."""
         for side in (self._caller, self._upstream):
             if side is not None and side.transport is not None:
                 reset(side.transport)
@@ -120,6 +125,9 @@ class Connection:
             self._spawn(self)
 
     def _joined(self, side: Side, transport: asyncio.Transport) -> None:
+        if self._closed:
+            reset(transport)
+            return
         self._upstream = side
         side.outgoing, side.incoming, side.on_change = self.backward, self.forward, self._changed
         self._charge_handshake()

@@ -4,8 +4,9 @@ The law of the link is here and nowhere else. A chunk leaves at
 
     max(release of the chunk before it, what the effects make of its own arrival)
 
-so TCP's order holds whatever the jitter draws. Rules may change while chunks wait: a waiting chunk keeps
-the time it was given (it is already on the wire), a held one (infinite) asks again. Nothing is dropped
+so TCP's order holds whatever the jitter draws. Rules may change while chunks wait: a fault that goes says
+when what waits may leave now, and what it lets go earlier than before meets the faults that are left or
+new; a held chunk (infinite) meets them in any case. A fault that stays keeps its memory. Nothing is dropped
 here.
 """
 
@@ -52,15 +53,14 @@ class Lane:
         """
         if tuple(faults) == self._faults:
             return
-        lifted = self._lifted(now_s)
-        self._faults = tuple(faults)
-        self._effects = tuple(fault.begin(self._dice) for fault in faults)
+        effects, gone = self._matched(faults)
+        self._faults, self._effects = tuple(faults), effects
         self._last_release_s = -inf
-        self._chunks = deque(self._placed(chunk) for chunk in lifted)
+        self._chunks = deque(self._again(chunk, gone, now_s) for chunk in self._chunks)
 
     def push(self, payload: bytes | End, now_s: float) -> None:
         """Put a payload that came in at `now_s` at the end."""
-        chunk = self._placed(Chunk(payload, arrival_s=now_s, release_s=now_s))
+        chunk = self._placed(self._shaped(Chunk(payload, arrival_s=now_s, release_s=now_s)))
         self._chunks.append(chunk)
         self.queued_bytes += chunk.size
 
@@ -81,26 +81,31 @@ class Lane:
         """How long a packet sent now would take: what a handshake pays for one way."""
         return max(self._shaped(Chunk(b"", now_s, now_s)).release_s - now_s, 0.0)
 
-    def _placed(self, chunk: Chunk) -> Chunk:
-        """The chunk with its final time.
+    def _matched(self, faults: Sequence[Fault]) -> tuple[tuple[Effect, ...], tuple[Effect, ...]]:
+        """The effect of each fault, the present one where it is there already; and those that go."""
+        present = list(zip(self._faults, self._effects, strict=True))
+        effects = []
+        for fault in faults:
+            known = next((index for index, (old, _) in enumerate(present) if old == fault), None)
+            effects.append(fault.begin(self._dice) if known is None else present.pop(known)[1])
+        return tuple(effects), tuple(effect for _, effect in present)
 
-        One whose time is already set (a waiting one) only keeps its place.
-        """
-        shaped = chunk if chunk.release_s > chunk.arrival_s else self._shaped(chunk)
-        release_s = max(shaped.release_s, self._last_release_s)
+    def _placed(self, chunk: Chunk) -> Chunk:
+        """The chunk behind the one before it."""
+        release_s = max(chunk.release_s, self._last_release_s)
         self._last_release_s = release_s
-        return replace(shaped, release_s=release_s)
+        return replace(chunk, release_s=release_s)
 
     def _shaped(self, chunk: Chunk) -> Chunk:
         for effect in self._effects:
+            if chunk.release_s == inf:
+                break
             chunk = effect.apply(chunk)
         return chunk
 
-    def _lifted(self, now_s: float) -> list[Chunk]:
-        return [self._lift(chunk, now_s) if chunk.release_s == inf else chunk for chunk in self._chunks]
-
-    def _lift(self, chunk: Chunk, now_s: float) -> Chunk:
-        freed = replace(chunk, arrival_s=now_s, release_s=now_s)
-        for effect in self._effects:
-            freed = max(freed, effect.lift(chunk, now_s), key=lambda candidate: candidate.release_s)
-        return replace(freed, arrival_s=min(freed.arrival_s, now_s))
+    def _again(self, chunk: Chunk, gone: Sequence[Effect], now_s: float) -> Chunk:
+        """The chunk under new rules. One on the wire stays there."""
+        release_s = min((effect.lift(chunk, now_s) for effect in gone), default=chunk.release_s)
+        on_the_wire = release_s == chunk.release_s and chunk.arrival_s < release_s < inf
+        freed = chunk if on_the_wire else self._shaped(replace(chunk, release_s=release_s))
+        return self._placed(freed)

@@ -1,7 +1,7 @@
 """The lab's network: every pod's advertised address is ours, and every connection to it passes through here.
 
-                      rules of the caller                      rules of the callee
-                      for data to the callee                   for data to the caller
+                 egress rules of the caller and         egress rules of the callee and
+                 ingress rules of the callee            ingress rules of the caller
     caller process  ------ forward lane ------>  callee process  ------ backward lane ------>  caller process
     (from its bind address)                      (at its bind address)
 
@@ -12,10 +12,10 @@ caller's advertised address, so the callee sees who calls as it would on a pod n
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -23,12 +23,14 @@ from resync.lab.link.alarm import Alarm
 from resync.lab.link.connection import OUTSIDE, Connection, Ends
 from resync.lab.link.dice import branch, seeded
 from resync.lab.link.errors import AddressInUseError, LinkError, UnknownPodError
-from resync.lab.link.faults import Fault, faults_of
-from resync.lab.link.rules import Peer, Rule
+from resync.lab.link.faults import Fault, cuts, faults_of
+from resync.lab.link.rules import ANY_PORT, Destination, Peer, Rule, Way
 from resync.lab.link.streams import Side, reset
+from resync.lab.link.synfilter import drop_syns
 
 CONNECTIONS_MAX: Final = 4096
 _BACKLOG: Final = 1024
+_EVERYBODY: Final = (Destination(IPv4Network("0.0.0.0/0")),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,20 @@ class LinkPort(Protocol):
         ...
 
     async def set_rules(self, uid: str, rules: Sequence[Rule]) -> None:
-        """All rules on the pod's egress from now on. Raises UnknownPodError, UnsupportedFaultError."""
+        """All rules on the pod from now on. Raises UnknownPodError, UnsupportedFaultError."""
         ...
 
 
 @dataclass(slots=True)
 class _Pod:
     endpoints: Endpoints
-    servers: list[asyncio.Server]
-    shaping: tuple[tuple[Rule, tuple[Fault, ...]], ...] = ()
+    servers: list[tuple[int, asyncio.Server]]
+    rules: tuple[tuple[Rule, tuple[Fault, ...]], ...] = ()
+    deaf_to: dict[int, frozenset[IPv4Network]] = field(default_factory=dict)
+
+    def faults(self, rule: Rule) -> tuple[Fault, ...]:
+        """What the rule means; of a rule that is there already the same as before, with what it remembers."""
+        return next((faults for known, faults in self.rules if known == rule), None) or faults_of(rule)
 
 
 class Link:
@@ -120,7 +127,8 @@ class Link:
         self._pods[pod.uid] = self._by_bind_ip[pod.bind_ip] = entry
         try:
             for port in pod.ports:
-                entry.servers.append(await self._listen(entry, port))
+                entry.servers.append((port, await self._listen(entry, port)))
+            self._filter()
         except OSError as error:
             await self.close_pod(pod.uid)
             raise AddressInUseError(
@@ -134,19 +142,22 @@ class Link:
         if pod is None:
             raise UnknownPodError(f"the link has no pod {uid}")
         del self._by_bind_ip[pod.endpoints.bind_ip]
-        for server in pod.servers:
+        for _, server in pod.servers:
             server.close()
         for connection in [c for c in self._connections if uid in (c.ends.caller_uid, c.ends.callee_uid)]:
             connection.abort()
+        self._filter()
 
     async def set_rules(self, uid: str, rules: Sequence[Rule]) -> None:
-        """Replace the rules on the pod's egress; live connections follow at once.
+        """Replace the rules of the pod; live connections follow at once.
 
         Raises UnknownPodError, and UnsupportedFaultError or ValueError before anything has changed.
         """
-        if uid not in self._pods:
+        pod = self._pods.get(uid)
+        if pod is None:
             raise UnknownPodError(f"the link has no pod {uid}; was it deleted?")
-        self._pods[uid].shaping = tuple((rule, faults_of(rule)) for rule in rules)
+        pod.rules = tuple((rule, pod.faults(rule)) for rule in rules)
+        self._filter()
         for connection in list(self._connections):
             if uid in (connection.ends.caller_uid, connection.ends.callee_uid):
                 connection.refresh()
@@ -198,11 +209,41 @@ class Link:
             upstream_source=(advertised, 0) if calling is not None else None,
         )
 
-    def _faults(self, uid: str, towards: Peer) -> tuple[Fault, ...]:
-        pod = self._pods.get(uid)
-        if pod is None or self._deaf:
+    def _faults(self, way: Way) -> tuple[Fault, ...]:
+        if self._deaf:
             return ()
-        return tuple(fault for rule, faults in pod.shaping if rule.touches(towards) for fault in faults)
+        sides = ((way.leaves, way.towards, False), (way.reaches, way.origin, True))
+        return tuple(
+            fault
+            for uid, peer, ingress in sides
+            for rule, faults in (self._pods[uid].rules if uid in self._pods else ())
+            if rule.ingress == ingress and rule.touches(peer)
+            for fault in faults
+        )
+
+    def _filter(self) -> None:
+        """Let no SYN in where nothing gets through, there or back."""
+        rules = [faults for pod in self._pods.values() for _, faults in pod.rules]
+        cutting = not self._deaf and any(cuts(faults) for faults in rules)
+        for pod in self._pods.values():
+            for port, server in pod.servers:
+                sources = frozenset(self._cut_off(pod, port) if cutting else ())
+                if sources != pod.deaf_to.get(port, frozenset()):
+                    pod.deaf_to[port] = sources
+                    for listening in server.sockets:
+                        drop_syns(listening, sources)
+
+    def _cut_off(self, pod: _Pod, port: int) -> Iterator[IPv4Network]:
+        """Real addresses of callers that cannot reach this port; of outsiders, what the pod's rules name."""
+        callee = Peer(IPv4Address(pod.endpoints.pod_ip), port)
+        for uid, calling in self._pods.items():
+            way = Way(uid, Peer(IPv4Address(calling.endpoints.pod_ip), ANY_PORT), pod.endpoints.uid, callee)
+            if cuts(self._faults(way) + self._faults(way.back)):
+                yield IPv4Network(calling.endpoints.bind_ip)
+        for rule, faults in pod.rules:
+            if cuts(faults):
+                peers = _EVERYBODY if rule.peers is None else rule.peers
+                yield from (peer.network for peer in peers if peer.port == ANY_PORT)
 
     def _dial(self, connection: Connection) -> None:
         assert self._tasks is not None

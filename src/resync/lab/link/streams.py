@@ -11,7 +11,7 @@ from typing import Final
 from resync.lab.link.alarm import Alarm
 from resync.lab.link.chunks import End
 from resync.lab.link.lane import Lane
-from resync.lab.link.rules import Peer
+from resync.lab.link.rules import Way
 
 # A direction may keep this much under way before its sender is made to wait: 80 MB/s at 50 ms.
 BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -28,13 +28,11 @@ class Stream:
         alarm: Alarm,
         now_s: Callable[[], float],
         *,
-        leaves: str,
-        towards: Peer,
+        way: Way,
         on_end: Callable[[], None],
     ) -> None:
         self.lane = lane
-        self.leaves = leaves
-        self.towards = towards
+        self.way = way
         self.source_done = False
         self.ended = False
         self._on_end = on_end

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from resync.kits.clocks import Clock
 from resync.lab.kube import (
     NAMESPACES,
-    NETWORK_CHAOS,
     POD_NETWORK_CHAOS,
     PODS,
     ConflictError,
@@ -32,12 +31,15 @@ from resync.lab.kube import (
     key_of,
 )
 from resync.lab.mesh import notices, pipeline, records
+from resync.lab.mesh.deeds import Daemon, Hands
 from resync.lab.mesh.errors import MeshError
-from resync.lab.mesh.objects import Metadata, Namespace, NetworkChaos, Pod, PodNetworkChaos, Record
+from resync.lab.mesh.kinds import NETWORK, POD, C, Kind
+from resync.lab.mesh.networks import NetworkChaos, PodNetworkChaos
+from resync.lab.mesh.objects import Metadata, Namespace, Pod, Record
 from resync.lab.mesh.pipeline import Write
-from resync.lab.mesh.podnetworks import NetworkDaemon, PodNetworks
+from resync.lab.mesh.podnetworks import PodNetworks
 from resync.lab.mesh.queueing import Key, WorkQueue
-from resync.lab.mesh.records import Commit, Committed, Fail, Outcome, World
+from resync.lab.mesh.records import Outcome, World
 from resync.lab.mesh.telling import Teller
 
 log = logging.getLogger(__name__)
@@ -45,40 +47,66 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def run_mesh(kubeconfig: Path, daemon: NetworkDaemon, *, clock: Clock, seed: int) -> None:
+async def run_mesh(kubeconfig: Path, daemon: Daemon, *, clock: Clock, seed: int) -> None:
     """Run the mesh until cancelled. Raises KubeconfigError when it cannot even begin.
 
     `seed` decides what the modes `one`, `fixed`, `fixed-percent` and `random-max-percent` draw.
     """
     async with Kube.connect(kubeconfig) as kube, asyncio.TaskGroup() as tasks:
         networks = PodNetworks(kube, daemon)
+        hands = Hands(kube, networks, daemon)
         teller = Teller(kube, clock)
-        mesh = Mesh(kube, networks, teller, clock=clock, dice=Random(seed))
-        tasks.create_task(mesh.watch_experiments(), name="mesh: watch NetworkChaos")
-        tasks.create_task(mesh.watch_networks(), name="mesh: watch PodNetworkChaos")
-        tasks.create_task(mesh.watch_pods(), name="mesh: watch pods")
-        tasks.create_task(mesh.work(), name="mesh: NetworkChaos")
+        dice = Random(seed)
+        on_networks = Controller(NETWORK, kube, hands, teller, clock=clock, dice=dice)
+        on_pods = Controller(POD, kube, hands, teller, clock=clock, dice=dice)
+        tasks.create_task(on_networks.watch(), name="mesh: watch NetworkChaos")
+        tasks.create_task(on_networks.work(), name="mesh: NetworkChaos")
+        tasks.create_task(on_pods.watch(), name="mesh: watch PodChaos")
+        tasks.create_task(on_pods.work(), name="mesh: PodChaos")
+        tasks.create_task(_watch_networks(kube, networks, on_networks), name="mesh: watch PodNetworkChaos")
+        tasks.create_task(_watch_pods(kube, networks), name="mesh: watch pods")
         tasks.create_task(networks.work(), name="mesh: PodNetworkChaos")
         tasks.create_task(teller.work(), name="mesh: events")
 
 
-class Mesh:
-    """The controller of NetworkChaos."""
+async def _watch_networks(kube: Kube, networks: PodNetworks, waiting: "Controller[NetworkChaos]") -> None:
+    """Queue a pod's network object that changed, and the experiments that wait for it."""
+    async for change in kube.follow(POD_NETWORK_CHAOS):
+        if change.verb is not Verb.SYNCED:
+            key = key_of(change.object)
+            networks.queue.add(key)
+            waiting.wake("/".join(key))
+
+
+async def _watch_pods(kube: Kube, networks: PodNetworks) -> None:
+    """Clean up after pods that go."""
+    async for change in kube.follow(PODS):
+        if change.verb is Verb.DELETED:
+            gone = msgspec.convert(change.object["metadata"], Metadata)
+            try:
+                await networks.collect(gone)
+            except KubeError as error:
+                log.warning("the network object of pod %s stays: %s", gone.key, error)
+
+
+class Controller(Generic[C]):
+    """The controller of one kind of experiment."""
 
     def __init__(
-        self, kube: Kube, networks: PodNetworks, teller: Teller, *, clock: Clock, dice: Random
+        self, kind: Kind[C], kube: Kube, hands: Hands, teller: Teller, *, clock: Clock, dice: Random
     ) -> None:
+        self._kind = kind
         self._kube = kube
-        self._networks = networks
+        self._hands = hands
         self._teller = teller
         self._clock = clock
         self._dice = dice
         self._queue = WorkQueue()
         self._waits_for: dict[Key, frozenset[str]] = {}
 
-    async def watch_experiments(self) -> None:
+    async def watch(self) -> None:
         """Queue every experiment that appears or changes."""
-        async for change in self._kube.follow(NETWORK_CHAOS):
+        async for change in self._kube.follow(self._kind.resource):
             if change.verb is Verb.PRESENT:
                 key = key_of(change.object)
                 self._waits_for[key] = frozenset((change.object.get("status") or {}).get("instances") or {})
@@ -86,26 +114,11 @@ class Mesh:
             elif change.verb is Verb.DELETED:
                 self._waits_for.pop(key_of(change.object), None)
 
-    async def watch_networks(self) -> None:
-        """Queue a pod's network object that changed, and the experiments that wait for it."""
-        async for change in self._kube.follow(POD_NETWORK_CHAOS):
-            if change.verb is Verb.SYNCED:
-                continue
-            key = key_of(change.object)
-            self._networks.queue.add(key)
-            for experiment, pods in self._waits_for.items():
-                if "/".join(key) in pods:
-                    self._queue.add(experiment)
-
-    async def watch_pods(self) -> None:
-        """Clean up after pods that go."""
-        async for change in self._kube.follow(PODS):
-            if change.verb is Verb.DELETED:
-                gone = msgspec.convert(change.object["metadata"], Metadata)
-                try:
-                    await self._networks.collect(gone)
-                except KubeError as error:
-                    log.warning("the network object of pod %s stays: %s", gone.key, error)
+    def wake(self, pod: str) -> None:
+        """Queue the experiments that wait for this pod's network object."""
+        for experiment, pods in self._waits_for.items():
+            if pod in pods:
+                self._queue.add(experiment)
 
     async def work(self) -> None:
         """One pass after the other, until cancelled."""
@@ -116,7 +129,7 @@ class Mesh:
             except ConflictError:
                 retry = True
             except (KubeError, msgspec.ValidationError) as error:
-                log.warning("NetworkChaos %s/%s: %s", *key, error)
+                log.warning("%s %s/%s: %s", self._kind.resource.kind, *key, error)
                 retry = True
             if retry:
                 self._queue.failed(key)
@@ -126,7 +139,7 @@ class Mesh:
     async def _pass(self, key: Key) -> bool:
         """Every step once. Returns whether it must be tried again."""
         try:
-            chaos = msgspec.convert(await self._kube.get(NETWORK_CHAOS, *key), NetworkChaos)
+            chaos = msgspec.convert(await self._kube.get(self._kind.resource, *key), self._kind.form)
         except NotFoundError:
             self._queue.forget(key)
             return False
@@ -140,39 +153,39 @@ class Mesh:
             await self._write(chaos, pipeline.clean(chaos, self._clock.wall_s()))
         return retry
 
-    async def _write(self, chaos: NetworkChaos, write: Write | None) -> NetworkChaos:
+    async def _write(self, chaos: C, write: Write | None) -> C:
         if write is None:
             return chaos
-        self._teller.tell(chaos.metadata, NETWORK_CHAOS, write.before)
-        metadata = {"resourceVersion": chaos.metadata.resource_version, **write.patch.get("metadata", {})}
+        resource, about = self._kind.resource, chaos.metadata
+        self._teller.tell(about, resource, write.before)
+        metadata = {"resourceVersion": about.resource_version, **write.patch.get("metadata", {})}
         body: Object = {**write.patch, "metadata": metadata}
-        written = await self._kube.patch(NETWORK_CHAOS, chaos.metadata.namespace, chaos.metadata.name, body)
-        self._teller.tell(chaos.metadata, NETWORK_CHAOS, write.after)
-        return msgspec.convert(written, NetworkChaos)
+        written = await self._kube.patch(resource, about.namespace, about.name, body)
+        self._teller.tell(about, resource, write.after)
+        return msgspec.convert(written, self._kind.form)
 
-    async def _records(self, chaos: NetworkChaos) -> tuple[NetworkChaos, bool]:
+    async def _records(self, chaos: C) -> tuple[C, bool]:
         world = await self._look_around()
+        found = chaos.records
         try:
-            found = chaos.records if chaos.records is not None else records.select(chaos, world, self._dice)
+            if found is None:
+                found = self._kind.select(chaos, world, self._dice)
         except MeshError as error:
-            self._teller.tell(chaos.metadata, NETWORK_CHAOS, (notices.failed("select targets", str(error)),))
+            notice = notices.failed("select targets", str(error))
+            self._teller.tell(chaos.metadata, self._kind.resource, (notice,))
             return chaos, False
         selected = _with_records(chaos, found)
-        outcomes = [await self._carry_out(selected, record, world) for record in found]
+        outcomes = [await self._next(selected, record, world) for record in found]
         stamp = datetime.fromtimestamp(self._clock.wall_s(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         written = await self._write(chaos, records.write(chaos, found, outcomes, stamp))
         return written, records.needs_retry(outcomes)
 
-    async def _carry_out(self, chaos: NetworkChaos, record: Record, world: World) -> Outcome:
-        decision = records.decide(chaos, record, world)
-        if not isinstance(decision, Commit):
-            return decision
-        source = chaos.metadata.key
-        try:
-            generation = await self._networks.commit(world.pods[record.id], source, decision.share)
-        except KubeError as error:
-            return Fail(decision.operation, record.phase, str(error))
-        return Committed(decision.operation, generation)
+    async def _next(self, chaos: C, record: Record, world: World) -> Outcome:
+        operation = records.operation_of(record, chaos.status.experiment.desired_phase)
+        if operation is None:
+            return records.Stay()
+        decision = self._kind.step(chaos, record, world, operation)
+        return await self._hands.carry_out(decision, record, chaos.metadata.key)
 
     async def _look_around(self) -> World:
         pods = await self._all(PODS, Pod)
@@ -189,7 +202,7 @@ class Mesh:
         return [msgspec.convert(item, kind) for item in items]
 
 
-def _with_records(chaos: NetworkChaos, found: tuple[Record, ...]) -> NetworkChaos:
+def _with_records(chaos: C, found: tuple[Record, ...]) -> C:
     """The experiment as it will be once the selection is written: peers are looked up in its records."""
     experiment = msgspec.structs.replace(chaos.status.experiment, container_records=found)
     status = msgspec.structs.replace(chaos.status, experiment=experiment)

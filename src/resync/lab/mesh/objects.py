@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from resync.lab.kube import Object
-from resync.lab.node.vocabulary import CidrAndPort
 
 FINALIZER: Final = "chaos-mesh/records"
 PAUSE: Final = "experiment.chaos-mesh.org/pause"
@@ -27,11 +26,11 @@ SOURCE_KEY: Final = "."
 TARGET_KEY: Final = ".Target"
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A part of an object as the API writes it."""
 
 
-class OwnerReference(_Part, frozen=True, kw_only=True):
+class OwnerReference(Part, frozen=True, kw_only=True):
     """Who an object belongs to."""
 
     kind: str = ""
@@ -39,7 +38,7 @@ class OwnerReference(_Part, frozen=True, kw_only=True):
     uid: str = ""
 
 
-class Metadata(_Part, frozen=True, kw_only=True):
+class Metadata(Part, frozen=True, kw_only=True):
     """What every object has."""
 
     name: str
@@ -60,7 +59,7 @@ class Metadata(_Part, frozen=True, kw_only=True):
         return f"{self.namespace}/{self.name}"
 
 
-class Expression(_Part, frozen=True, kw_only=True):
+class Expression(Part, frozen=True, kw_only=True):
     """One entry of `expressionSelectors`."""
 
     key: str
@@ -68,7 +67,7 @@ class Expression(_Part, frozen=True, kw_only=True):
     values: tuple[str, ...] = ()
 
 
-class Selector(_Part, frozen=True, kw_only=True):
+class Selector(Part, frozen=True, kw_only=True):
     """`spec.selector`; everything is optional."""
 
     namespaces: tuple[str, ...] = ()
@@ -82,7 +81,7 @@ class Selector(_Part, frozen=True, kw_only=True):
     pod_phase_selectors: tuple[str, ...] = ()
 
 
-class Choice(_Part, frozen=True, kw_only=True):
+class Choice(Part, frozen=True, kw_only=True):
     """A selector and how many of what it matches."""
 
     selector: Selector
@@ -90,61 +89,7 @@ class Choice(_Part, frozen=True, kw_only=True):
     value: str = ""
 
 
-class Reorder(_Part, frozen=True, kw_only=True, omit_defaults=False):
-    """`delay.reorder`."""
-
-    reorder: str
-    gap: int
-    correlation: str = "0"
-
-
-class Delay(_Part, frozen=True, kw_only=True, omit_defaults=False):
-    """`spec.delay`."""
-
-    latency: str
-    jitter: str = "0ms"
-    correlation: str = "0"
-    reorder: Reorder | None = None
-
-
-class Loss(_Part, frozen=True, kw_only=True, omit_defaults=False):
-    """`spec.loss`, percent as text."""
-
-    loss: str
-    correlation: str = "0"
-
-
-class Duplicate(_Part, frozen=True, kw_only=True, omit_defaults=False):
-    """`spec.duplicate`, percent as text."""
-
-    duplicate: str
-    correlation: str = "0"
-
-
-class Corrupt(_Part, frozen=True, kw_only=True, omit_defaults=False):
-    """`spec.corrupt`, percent as text."""
-
-    corrupt: str
-    correlation: str = "0"
-
-
-class NetworkSpec(Choice, frozen=True, kw_only=True):
-    """`spec` of a NetworkChaos."""
-
-    action: str
-    direction: str = "to"
-    target: Choice | None = None
-    external_targets: tuple[str, ...] = ()
-    device: str = ""
-    target_device: str = ""
-    duration: str | None = None
-    delay: Delay | None = None
-    loss: Loss | None = None
-    duplicate: Duplicate | None = None
-    corrupt: Corrupt | None = None
-
-
-class RecordEvent(_Part, frozen=True, kw_only=True):
+class RecordEvent(Part, frozen=True, kw_only=True):
     """What happened to one target: `Succeeded` or `Failed`, `Apply` or `Recover`."""
 
     type: str
@@ -164,33 +109,40 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     events: tuple[RecordEvent, ...] | None = None
 
 
-class Experiment(_Part, frozen=True, kw_only=True):
+class Experiment(Part, frozen=True, kw_only=True):
     """`status.experiment`."""
 
     desired_phase: str = ""
     container_records: tuple[Record, ...] | None = None
 
 
-class Condition(_Part, frozen=True, kw_only=True):
+class Condition(Part, frozen=True, kw_only=True):
     """One of `Selected AllInjected AllRecovered Paused`."""
 
     type: str
     status: str
 
 
-class ChaosStatus(_Part, frozen=True, kw_only=True):
-    """`status` of a NetworkChaos."""
+class ChaosStatus(Part, frozen=True, kw_only=True):
+    """`status` of an experiment."""
 
     conditions: tuple[Condition, ...] = ()
     experiment: Experiment = Experiment()
     instances: dict[str, int] = {}
 
 
-class NetworkChaos(_Part, frozen=True, kw_only=True):
-    """One experiment on the network."""
+class Spec(Choice, frozen=True, kw_only=True):
+    """What the `spec` of every kind of experiment has."""
+
+    action: str
+    duration: str | None = None
+
+
+class Chaos(Part, frozen=True, kw_only=True):
+    """One experiment of any kind."""
 
     metadata: Metadata
-    spec: NetworkSpec
+    spec: Spec
     status: ChaosStatus = ChaosStatus()
 
     @property
@@ -208,65 +160,13 @@ class NetworkChaos(_Part, frozen=True, kw_only=True):
         """Whether it is on its way out."""
         return self.metadata.deletion_timestamp is not None
 
-
-class RawIPSet(_Part, frozen=True, kw_only=True):
-    """An ipset on one pod, and the experiment it belongs to."""
-
-    name: str
-    ipset_type: str
-    source: str
-    cidrs: tuple[str, ...] = ()
-    cidr_and_ports: tuple[CidrAndPort, ...] = ()
-    set_names: tuple[str, ...] = ()
+    @property
+    def one_shot(self) -> bool:
+        """Whether it happens once and is over, so that neither time nor a pause ends it."""
+        return False
 
 
-class RawTrafficControl(_Part, frozen=True, kw_only=True):
-    """A traffic-control rule on one pod, and the experiment it belongs to."""
-
-    type: str
-    source: str
-    ipset: str = ""
-    device: str = ""
-    delay: Delay | None = None
-    loss: Loss | None = None
-    duplicate: Duplicate | None = None
-    corrupt: Corrupt | None = None
-
-
-class RawIptables(_Part, frozen=True, kw_only=True):
-    """A packet-filter chain on one pod, and the experiment it belongs to."""
-
-    name: str
-    direction: str
-    source: str
-    ipsets: tuple[str, ...] = ()
-    device: str = ""
-
-
-class PodNetworkSpec(_Part, frozen=True, kw_only=True):
-    """Everything all experiments want of one pod's network."""
-
-    ipsets: tuple[RawIPSet, ...] = ()
-    iptables: tuple[RawIptables, ...] = ()
-    tcs: tuple[RawTrafficControl, ...] = ()
-
-
-class PodNetworkStatus(_Part, frozen=True, kw_only=True):
-    """How far the node is: the generation it last tried, and why that failed."""
-
-    failed_message: str = ""
-    observed_generation: int = 0
-
-
-class PodNetworkChaos(_Part, frozen=True, kw_only=True):
-    """The per-pod object through which experiments reach the node."""
-
-    metadata: Metadata
-    spec: PodNetworkSpec = PodNetworkSpec()
-    status: PodNetworkStatus = PodNetworkStatus()
-
-
-class PodStatus(_Part, frozen=True, kw_only=True):
+class PodStatus(Part, frozen=True, kw_only=True):
     """What a selector looks at in a pod's status."""
 
     phase: str = ""
@@ -274,17 +174,19 @@ class PodStatus(_Part, frozen=True, kw_only=True):
     nominated_node_name: str = ""
 
 
-class PodSpec(_Part, frozen=True, kw_only=True):
-    """What a selector looks at in a pod's spec."""
+class PodSpec(Part, frozen=True, kw_only=True):
+    """What a selector looks at in a pod's spec, and the containers as they are."""
 
     node_name: str = ""
     restart_policy: str = ""
     scheduler_name: str = ""
     service_account_name: str = ""
     host_network: bool = False
+    containers: list[Object] = []
+    init_containers: list[Object] = []
 
 
-class Pod(_Part, frozen=True, kw_only=True):
+class Pod(Part, frozen=True, kw_only=True):
     """A pod as the mesh sees it."""
 
     metadata: Metadata
@@ -292,7 +194,7 @@ class Pod(_Part, frozen=True, kw_only=True):
     status: PodStatus = PodStatus()
 
 
-class Namespace(_Part, frozen=True, kw_only=True):
+class Namespace(Part, frozen=True, kw_only=True):
     """A namespace and its opt-in."""
 
     metadata: Metadata

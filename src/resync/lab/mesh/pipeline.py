@@ -24,8 +24,8 @@ from resync.lab.mesh.objects import (
     NOT_INJECTED,
     RUN,
     STOP,
+    Chaos,
     Condition,
-    NetworkChaos,
     plain,
 )
 
@@ -38,7 +38,7 @@ class Write(msgspec.Struct, frozen=True):
     after: tuple[Notice, ...] = ()
 
 
-def finalizer(chaos: NetworkChaos, _: float) -> Write | None:
+def finalizer(chaos: Chaos, _: float) -> Write | None:
     """Take the experiment under care, so it cannot vanish with its fault in place."""
     if chaos.deleted or FINALIZER in chaos.metadata.finalizers:
         return None
@@ -46,11 +46,14 @@ def finalizer(chaos: NetworkChaos, _: float) -> Write | None:
     return Write(patch, (notices.finalizer_inited(),), (notices.updated("initFinalizers", "finalizer"),))
 
 
-def remaining_s(chaos: NetworkChaos, now_s: float) -> float | None:
+def remaining_s(chaos: Chaos, now_s: float) -> float | None:
     """Seconds until the duration is over (0 when it is), counted from creation; None when it never ends.
 
-    A duration that does not parse never ends, as in the real controller (`controllers/common/desiredphase`).
+    Time ends nothing that happens once, and a duration that does not parse is none, as in the real controller
+    (`controllers/common/desiredphase`).
     """
+    if chaos.one_shot:
+        return None
     try:
         duration_s = seconds(chaos.spec.duration) if chaos.spec.duration is not None else None
     except ValueError:
@@ -60,27 +63,29 @@ def remaining_s(chaos: NetworkChaos, now_s: float) -> float | None:
     return max(chaos.metadata.creation_timestamp.timestamp() + duration_s - now_s, 0.0)
 
 
-def desired(chaos: NetworkChaos, now_s: float) -> tuple[str, Notice]:
-    """Whether the fault should be there now, and the word for why."""
+def desired(chaos: Chaos, now_s: float) -> tuple[str, tuple[Notice, ...]]:
+    """Whether the fault should be there now, and the word for why; of what happens once nobody is told."""
     if chaos.deleted:
-        return STOP, notices.DELETED
+        return STOP, (notices.DELETED,)
+    if chaos.one_shot:
+        return RUN, ()
     if remaining_s(chaos, now_s) == 0.0:
-        return STOP, notices.TIME_UP
+        return STOP, (notices.TIME_UP,)
     if chaos.paused:
-        return STOP, notices.PAUSED
-    return RUN, notices.STARTED
+        return STOP, (notices.PAUSED,)
+    return RUN, (notices.STARTED,)
 
 
-def desired_phase(chaos: NetworkChaos, now_s: float) -> Write | None:
+def desired_phase(chaos: Chaos, now_s: float) -> Write | None:
     """Write the desired phase when it changes."""
-    phase, notice = desired(chaos, now_s)
+    phase, why = desired(chaos, now_s)
     if phase == chaos.status.experiment.desired_phase:
         return None
     patch: Object = {"status": {"experiment": {"desiredPhase": phase}}}
-    return Write(patch, (notice,), (notices.updated("desiredphase", "desiredPhase"),))
+    return Write(patch, why, (notices.updated("desiredphase", "desiredPhase"),))
 
 
-def condition_values(chaos: NetworkChaos) -> Mapping[str, bool]:
+def condition_values(chaos: Chaos) -> Mapping[str, bool]:
     """What the four conditions should say.
 
     `AllRecovered` is about where the records are, not whether they ever were elsewhere.
@@ -95,7 +100,7 @@ def condition_values(chaos: NetworkChaos) -> Mapping[str, bool]:
     }
 
 
-def conditions(chaos: NetworkChaos, _: float) -> Write | None:
+def conditions(chaos: Chaos, _: float) -> Write | None:
     """Write all four conditions when one of them changes. Nobody is told."""
     wanted = {name: str(value) for name, value in condition_values(chaos).items()}
     if wanted == {condition.type: condition.status for condition in chaos.status.conditions}:
@@ -104,12 +109,12 @@ def conditions(chaos: NetworkChaos, _: float) -> Write | None:
     return Write({"status": {"conditions": listed, "experiment": plain_phase(chaos)}})
 
 
-def plain_phase(chaos: NetworkChaos) -> Object:
+def plain_phase(chaos: Chaos) -> Object:
     """The part of `status.experiment` that must be there whenever there is a status."""
     return {"desiredPhase": chaos.status.experiment.desired_phase}
 
 
-def clean(chaos: NetworkChaos, _: float) -> Write | None:
+def clean(chaos: Chaos, _: float) -> Write | None:
     """Let a deleted experiment go once every target is healed, or when forced to.
 
     All finalizers go, foreign ones too, as in the real controller.

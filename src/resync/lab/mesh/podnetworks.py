@@ -23,9 +23,11 @@ from resync.lab.kube import (
     NotFoundError,
     Object,
 )
-from resync.lab.mesh.objects import Metadata, OwnerReference, Pod, PodNetworkChaos, PodNetworkSpec, plain
+from resync.lab.mesh.errors import SpecError
+from resync.lab.mesh.networks import RESET_SOURCES, PodNetworkChaos, PodNetworkSpec
+from resync.lab.mesh.objects import Metadata, OwnerReference, Pod, plain
 from resync.lab.mesh.queueing import Key, WorkQueue
-from resync.lab.mesh.shaping import merged, request
+from resync.lab.mesh.requests import merged, request
 from resync.lab.node.errors import DaemonError, NoSuchPodError
 from resync.lab.node.vocabulary import Chain, IPSet, Tc
 
@@ -56,14 +58,18 @@ class PodNetworks:
         self._daemon = daemon
         self._sent: dict[Key, tuple[str, int]] = {}
 
-    async def commit(self, pod: Pod, source: str, share: PodNetworkSpec | None) -> int:
+    async def commit(
+        self, pod: Pod, source: str, share: PodNetworkSpec | None, *, resets: bool = False
+    ) -> int:
         """Put `source`'s share of the pod in place (None: take it out); the generation that holds it.
+
+        `resets`: what this share cuts is to be reset, too.
 
         Raises KubeError when the API does not take it, ConflictError after too many writers in a row.
         """
         for _ in range(COMMIT_ATTEMPTS):
             try:
-                return await self._commit_once(pod, source, share)
+                return await self._commit_once(pod, source, share, resets=resets)
             except ConflictError:
                 continue
         raise ConflictError(f"the network object of pod {pod.metadata.key} is being written by somebody else")
@@ -92,29 +98,35 @@ class PodNetworks:
     async def _read(self, key: Key) -> PodNetworkChaos:
         return msgspec.convert(await self._kube.get(POD_NETWORK_CHAOS, *key), PodNetworkChaos)
 
-    async def _commit_once(self, pod: Pod, source: str, share: PodNetworkSpec | None) -> int:
+    async def _commit_once(self, pod: Pod, source: str, share: PodNetworkSpec | None, *, resets: bool) -> int:
         key = (pod.metadata.namespace, pod.metadata.name)
         try:
             found = await self._read(key)
         except NotFoundError:
-            return await self._make(pod, merged(PodNetworkSpec(), source, share))
+            annotations = {RESET_SOURCES: source} if resets else {}
+            return await self._make(pod, merged(PodNetworkSpec(), source, share), annotations)
         spec = merged(found.spec, source, share)
         if spec == found.spec:
             return found.metadata.generation
         whole = plain(spec)
+        resetting = (_resetting(found) - {source}) | ({source} if resets else set())
         body: Object = {
-            "metadata": {"resourceVersion": found.metadata.resource_version},
+            "metadata": {
+                "resourceVersion": found.metadata.resource_version,
+                "annotations": {RESET_SOURCES: " ".join(sorted(resetting)) or None},
+            },
             "spec": {name: whole.get(name) for name in ("ipsets", "iptables", "tcs")},
         }
         written = await self._kube.patch(POD_NETWORK_CHAOS, *key, body)
         return msgspec.convert(written, PodNetworkChaos).metadata.generation
 
-    async def _make(self, pod: Pod, spec: PodNetworkSpec) -> int:
+    async def _make(self, pod: Pod, spec: PodNetworkSpec, annotations: dict[str, str]) -> int:
         owner = OwnerReference(kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid)
         body: Object = {
             "metadata": {
                 "name": pod.metadata.name,
                 "namespace": pod.metadata.namespace,
+                "annotations": annotations,
                 "ownerReferences": [{"apiVersion": "v1", **plain(owner)}],
             },
             "spec": plain(spec),
@@ -135,7 +147,7 @@ class PodNetworks:
         if not await self._still_there(key, owner):
             await self.collect(Metadata(name=key[1], namespace=key[0], uid=owner))
             return
-        failure = await self._send(key, owner, network.spec)
+        failure = await self._send(key, owner, network)
         if not failure:
             self._sent[key] = (owner, generation)
         await self._report(key, generation, failure)
@@ -151,14 +163,14 @@ class PodNetworks:
             return False
         return pod.metadata.uid == uid
 
-    async def _send(self, key: Key, uid: str, spec: PodNetworkSpec) -> str:
+    async def _send(self, key: Key, uid: str, network: PodNetworkChaos) -> str:
         """Empty when the node did it, else why not, in the real controller's words."""
         failed = f"failed to apply for pod {key[0]}/{key[1]}"
         try:
-            await self._daemon.set_network(uid, *request(spec))
+            await self._daemon.set_network(uid, *request(network.spec, _resetting(network)))
         except NoSuchPodError as error:
             return f"{failed}: unable to flush ip sets for pod {key[1]}: {error}"
-        except DaemonError as error:
+        except (DaemonError, SpecError) as error:
             return f"{failed}: unable to set tcs for pod {key[1]}: {error}"
         return ""
 
@@ -168,3 +180,8 @@ class PodNetworks:
             await self._kube.patch(POD_NETWORK_CHAOS, *key, {"status": status}, subresource="status")
         except NotFoundError:
             return
+
+
+def _resetting(network: PodNetworkChaos) -> frozenset[str]:
+    """The sources whose partition resets."""
+    return frozenset(network.metadata.annotations.get(RESET_SOURCES, "").split())

@@ -1,25 +1,22 @@
 """The heart of an experiment: each frozen target walks a cycle and never leaves it.
 
-    Not Injected -> Not Injected/Wait -> Injected -> Injected/Wait -> Not Injected
+    Not Injected -> [ Not Injected/Wait -> ] Injected -> [ Injected/Wait -> ] Not Injected
 
 A target that must stop while it is still being injected is first injected, then recovered (chaos-mesh
-`controllers/common/records/controller.go`). `Wait` lasts until the node has seen the pod's network object
-in the generation that holds our wish (`controllers/chaosimpl/networkchaos/trafficcontrol/impl.go`).
-
-`decide` says what a record needs next, `settle` what became of it; between the two lies the only thing that
-is not pure, writing the pod's network object.
+`controllers/common/records/controller.go`). Each kind says what a record needs next (a `Decision`), somebody
+else does it and says what came of it (an `Outcome`), and `settle` makes the next record of that. Here is
+what all kinds share, and all of it is pure.
 """
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from random import Random
 from typing import Final
 
 import msgspec
 
 from resync.lab.kube import Object
 from resync.lab.mesh import notices
-from resync.lab.mesh.errors import MeshError
+from resync.lab.mesh.networks import PodNetworkChaos, PodNetworkSpec
 from resync.lab.mesh.notices import Notice
 from resync.lab.mesh.objects import (
     INJECTED,
@@ -27,17 +24,13 @@ from resync.lab.mesh.objects import (
     NOT_INJECTED,
     NOT_INJECTED_WAIT,
     RUN,
-    NetworkChaos,
+    Chaos,
     Pod,
-    PodNetworkChaos,
-    PodNetworkSpec,
     Record,
     RecordEvent,
     plain,
 )
 from resync.lab.mesh.pipeline import Write, plain_phase
-from resync.lab.mesh.selecting import choose
-from resync.lab.mesh.shaping import choices, shapes, wanted
 
 EVENTS_MAX: Final = 100
 
@@ -80,7 +73,33 @@ class Commit(msgspec.Struct, frozen=True):
     """The pod's network object must be written first; `share` None takes our part out of it."""
 
     operation: Operation
+    pod: Pod
     share: PodNetworkSpec | None
+    resets: bool = False
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """The pod must be changed by this merge-patch; then the record has arrived."""
+
+    operation: Operation
+    pod: Pod
+    body: Object
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """The pod must be deleted; then the record has arrived."""
+
+    operation: Operation
+    pod: Pod
+    grace_s: int
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """One container of the pod must be killed; then the record has arrived."""
+
+    operation: Operation
+    pod: Pod
+    container: str
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -91,19 +110,8 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 Outcome = Stay | Become | Fail | Committed
-Decision = Stay | Become | Fail | Commit
-
-
-def select(chaos: NetworkChaos, world: World, dice: Random) -> tuple[Record, ...]:
-    """The targets, chosen once. Raises NothingSelectedError if any selection is empty, SelectorError."""
-    pods = list(world.pods.values())
-    found = {
-        key: choose(choice, chaos.metadata.namespace, pods, world.opted_in, dice)
-        for key, choice in choices(chaos).items()
-    }
-    return tuple(
-        Record(id=pod.metadata.key, selector_key=key) for key, chosen in found.items() for pod in chosen
-    )
+Deed = Commit | Patch | Delete | Kill
+Decision = Stay | Become | Fail | Deed
 
 
 def operation_of(record: Record, desired_phase: str) -> Operation | None:
@@ -114,47 +122,16 @@ def operation_of(record: Record, desired_phase: str) -> Operation | None:
     return Operation.APPLY if injecting else Operation.RECOVER
 
 
-def decide(chaos: NetworkChaos, record: Record, world: World) -> Decision:
-    """What this record needs next."""
-    operation = operation_of(record, chaos.status.experiment.desired_phase)
-    if operation is None:
-        return Stay()
-    if record.phase in (NOT_INJECTED_WAIT, INJECTED_WAIT):
-        return _look(chaos, record, world, operation)
-    return _apply(chaos, record, world) if operation is Operation.APPLY else _recover(record, world)
-
-
-def _look(chaos: NetworkChaos, record: Record, world: World, operation: Operation) -> Decision:
-    """Has the node seen our wish?"""
-    network = world.networks.get(record.id)
-    if network is None:
-        return Become(operation, NOT_INJECTED)
-    if network.status.observed_generation < chaos.status.instances.get(record.id, 0):
-        return Stay()
-    if network.status.failed_message:
-        return Fail(operation, record.phase, network.status.failed_message)
+def arrived(operation: Operation) -> Become:
+    """The record has got where the operation leads."""
     return Become(operation, INJECTED if operation is Operation.APPLY else NOT_INJECTED)
 
 
-def _apply(chaos: NetworkChaos, record: Record, world: World) -> Decision:
-    pod = world.pods.get(record.id)
-    if not shapes(chaos, record):
-        return Become(Operation.APPLY, INJECTED)
-    if pod is None:
-        return Fail(Operation.APPLY, NOT_INJECTED, f'Pod "{record.id}" not found')
-    if pod.status.phase != "Running" or pod.spec.host_network:
-        return Fail(Operation.APPLY, NOT_INJECTED, "pod not running")
-    try:
-        return Commit(Operation.APPLY, wanted(chaos, record, world.pods))
-    except (MeshError, ValueError) as error:
-        return Fail(Operation.APPLY, NOT_INJECTED, str(error))
-
-
-def _recover(record: Record, world: World) -> Decision:
-    pod = world.pods.get(record.id)
-    if pod is None or pod.status.phase != "Running":
-        return Become(Operation.RECOVER, NOT_INJECTED)
-    return Commit(Operation.RECOVER, None)
+def missing(operation: Operation, record: Record) -> Become | Fail:
+    """The pod is gone: there is nothing left to recover, and nothing yet to inject."""
+    if operation is Operation.RECOVER:
+        return arrived(operation)
+    return Fail(operation, record.phase, f'Pod "{record.id}" not found')
 
 
 def settle(record: Record, outcome: Outcome, stamp: str) -> Record:
@@ -169,10 +146,10 @@ def settle(record: Record, outcome: Outcome, stamp: str) -> Record:
             waiting = NOT_INJECTED_WAIT if operation is Operation.APPLY else INJECTED_WAIT
             return msgspec.structs.replace(record, phase=waiting)
         case Become(operation, phase):
-            return _arrived(msgspec.structs.replace(record, phase=phase), operation, stamp)
+            return _counted(msgspec.structs.replace(record, phase=phase), operation, stamp)
 
 
-def _arrived(record: Record, operation: Operation, stamp: str) -> Record:
+def _counted(record: Record, operation: Operation, stamp: str) -> Record:
     event = RecordEvent(type="Succeeded", operation=operation.value, timestamp=stamp)
     if operation is Operation.APPLY and record.phase == INJECTED:
         counted = msgspec.structs.replace(record, injected_count=record.injected_count + 1)
@@ -200,9 +177,7 @@ def notice_of(record: Record, outcome: Outcome) -> Notice | None:
             return None
 
 
-def write(
-    chaos: NetworkChaos, before: Sequence[Record], outcomes: Sequence[Outcome], stamp: str
-) -> Write | None:
+def write(chaos: Chaos, before: Sequence[Record], outcomes: Sequence[Outcome], stamp: str) -> Write | None:
     """The patch for all outcomes together, None when nothing changed."""
     after = tuple(settle(record, outcome, stamp) for record, outcome in zip(before, outcomes, strict=True))
     if after == chaos.records:

@@ -9,10 +9,12 @@ on in the lab).
 import math
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from resync.lab.mesh.errors import NothingSelectedError, SelectorError
 from resync.lab.mesh.objects import Choice, Expression, Pod, Selector
+
+T = TypeVar("T")
 
 _FIELDS: Final[Mapping[str, Callable[[Pod], str]]] = {
     "metadata.name": lambda pod: pod.metadata.name,
@@ -44,7 +46,16 @@ def choose(
     matching = matched(choice.selector, own_namespace, pods, opted_in)
     if not matching:
         raise NothingSelectedError("no pod is selected")
-    drawn = _draw(choice, matching, dice)
+    return draw(choice, matching, dice)
+
+
+def draw(choice: Choice, candidates: Sequence[T], dice: Random) -> tuple[T, ...]:
+    """What the mode takes of the candidates. Raises NothingSelectedError, SelectorError."""
+    if not candidates:
+        raise NothingSelectedError("cannot generate objects from empty list")
+    drawn = tuple(candidates)
+    if choice.mode != "all":
+        drawn = tuple(dice.sample(drawn, _count(choice, len(drawn), dice)))
     if not drawn:
         raise NothingSelectedError("no target has been selected")
     return drawn
@@ -97,12 +108,6 @@ def _in_phase(phases: Sequence[str], phase: str) -> bool:
     wanted = [name for name in phases if not name.startswith("!")]
     refused = [name[1:] for name in phases if name.startswith("!")]
     return (not wanted or phase in wanted) and phase not in refused
-
-
-def _draw(choice: Choice, pods: tuple[Pod, ...], dice: Random) -> tuple[Pod, ...]:
-    if choice.mode == "all":
-        return pods
-    return tuple(dice.sample(pods, _count(choice, len(pods), dice)))
 
 
 def _count(choice: Choice, matching: int, dice: Random) -> int:

@@ -2,5 +2,6 @@
 
 from resync.lab.node.agent import run_node
 from resync.lab.node.daemon import NodeDaemon
+from resync.lab.node.processes import Processes
 
-__all__ = ["NodeDaemon", "run_node"]
+__all__ = ["NodeDaemon", "Processes", "run_node"]

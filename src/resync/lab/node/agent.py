@@ -25,6 +25,7 @@ from resync.lab.link import LinkPort
 from resync.lab.node import warden
 from resync.lab.node.allocation import Addresses
 from resync.lab.node.objects import Pod
+from resync.lab.node.processes import Processes
 from resync.lab.node.statuses import stamp
 from resync.lab.node.worker import PodWorker, Surroundings
 
@@ -38,12 +39,20 @@ END_LIMIT_S: Final = 3.0
 
 
 async def run_node(
-    kubeconfig: Path, link: LinkPort, *, clock: Clock, cidr: str, logs: Path, name: str = "lab"
+    kubeconfig: Path,
+    link: LinkPort,
+    processes: Processes,
+    *,
+    clock: Clock,
+    cidr: str,
+    logs: Path,
+    name: str = "lab",
 ) -> None:
     """Run the node until cancelled; every pod's process has ended when it returns.
 
-    `cidr` is the lab's 127.A.0.0/16; `logs` an existing directory. Run it on the main thread: the kernel ties
-    the pods to it. Raises KubeconfigError when it cannot even begin.
+    `processes` is where the daemon finds what runs; `cidr` the lab's 127.A.0.0/16; `logs` an existing
+    directory. Run it on the main thread: the kernel ties the pods to it. Raises KubeconfigError when it
+    cannot even begin.
     """
     outer = {**os.environ, MARK: secrets.token_hex(8)}
     async with (
@@ -51,7 +60,7 @@ async def run_node(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
     ):
         host_ip = "127.0.0.1"
-        around = Surroundings(kube, link, clock, Addresses(cidr), session, logs, outer, host_ip)
+        around = Surroundings(kube, link, processes, clock, Addresses(cidr), session, logs, outer, host_ip)
         async with _guarded(outer):
             await _register(kube, name, host_ip, clock)
             await Node(around, name).run()
@@ -89,6 +98,8 @@ class Node:
         elif worker is not None:
             if pod.metadata.deletion_timestamp is not None:
                 worker.stop(_grace_s(pod), gone=False)
+            else:
+                worker.update(pod)
         elif pod.spec.node_name == self._name:
             self._start(pod, tasks)
         elif not pod.spec.node_name:

@@ -6,8 +6,13 @@ one log file per pod.
 
 Why `preexec_fn` and no wrapper program: the child only calls prctl and getppid between fork and exec, and a
 wrapper would cost an interpreter start per container.
+
+Images mean nothing here but one: `pause`, of whatever registry and version, holds a program that does nothing
+and nothing else. So a container with a command of its own does not start on it, as on a real node, and one
+that relies on its image's command sleeps.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -25,7 +30,10 @@ from resync.lab.node.objects import Pod
 INHERITED: Final = frozenset(
     {"HOME", "LANG", "LC_ALL", "LOGNAME", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "COVERAGE_PROCESS_START"}
 )
+START_ERROR: Final = 128
+"""The exit code the container runtimes give to what could not be started."""
 _SIGNAL_BASE: Final = 128
+_PAUSE: Final = ("sh", "-c", "trap 'exit 0' INT TERM; sleep infinity & wait")
 
 
 def check(pod: Pod) -> None:
@@ -57,6 +65,20 @@ def environment(pod: Pod, addresses: Pair, outer: Mapping[str, str]) -> dict[str
     return {**kept, "PATH": path, "PYTHONUNBUFFERED": "1", **told, **own}
 
 
+def program(pod: Pod) -> tuple[str, ...]:
+    """What the container runs. Raises FileNotFoundError for a command its image does not have."""
+    container = pod.container
+    if container.image.rpartition("/")[2].partition(":")[0] != "pause":
+        return container.command + container.args
+    if container.command:
+        raise FileNotFoundError(
+            errno.ENOENT,
+            "executable file not found in the image",
+            f"{container.image}: {container.command[0]}",
+        )
+    return _PAUSE
+
+
 def start(pod: Pod, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """The container's process, leader of its own session. Raises OSError when there is no such program.
 
@@ -64,7 +86,7 @@ def start(pod: Pod, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes
     """
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*pod.container.command, *pod.container.args],
+            program(pod),
             env=dict(env),
             cwd=pod.container.working_dir or "/",
             stdin=subprocess.DEVNULL,

@@ -25,15 +25,21 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that ended: `exit_code` as kubelet gives it (128 + signal)."""
+    """A process that ended: `exit_code` as kubelet gives it (128 + signal).
+
+    `start_error` says why one ended that never began.
+    """
 
     exit_code: int
     started_s: float
     finished_s: float
+    start_error: str = ""
 
     @property
     def reason(self) -> str:
         """Kubelet's word for it."""
+        if self.start_error:
+            return "StartError"
         return "Completed" if self.exit_code == 0 else "Error"
 
 
@@ -73,7 +79,7 @@ def stamp(wall_s: float) -> str:
 
 def _phase(pod: Pod, life: Life) -> str:
     match life.state:
-        case Ended(exit_code, _, _) if _final(pod.spec.restart_policy, exit_code):
+        case Ended(exit_code, _, _, _) if _final(pod.spec.restart_policy, exit_code):
             return "Succeeded" if exit_code == 0 else "Failed"
         case Waiting() if life.last is None:
             return "Pending"
@@ -139,6 +145,7 @@ def _state(state: State) -> Object:
                 "terminated": {
                     "exitCode": ended.exit_code,
                     "reason": ended.reason,
+                    **({"message": ended.start_error} if ended.start_error else {}),
                     "startedAt": stamp(ended.started_s),
                     "finishedAt": stamp(ended.finished_s),
                 }

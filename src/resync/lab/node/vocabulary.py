@@ -26,11 +26,20 @@ class IPSet(msgspec.Struct, frozen=True, omit_defaults=True):
     set_names: tuple[str, ...] = ()
 
 
+DROP = "DROP"
+"""Packets vanish in silence: Chaos Mesh's partition."""
+RESET = "RESET"
+"""Ours: as DROP, and the connections that are cut are reset at both ends when the chain comes into force."""
+
+
 class Chain(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A packet-filter chain: what a partition is made of."""
+    """A packet-filter chain: what a partition is made of.
+
+    `direction` is INPUT (the protocol's zero value) or OUTPUT; no `ipsets` means every peer.
+    """
 
     name: str
-    direction: str = ""
+    direction: str = "INPUT"
     ipsets: tuple[str, ...] = ()
     target: str = ""
     device: str = ""
@@ -57,10 +66,21 @@ class Netem(msgspec.Struct, frozen=True, omit_defaults=True):
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
+class Tbf(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Token bucket: `rate` as tc(8) reads it, the rest in bytes."""
+
+    rate: str
+    limit: int = 0
+    buffer: int = 0
+    peak_rate: int = 0
+    min_burst: int = 0
+
+
 class Tc(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One traffic-control rule on the pod's egress; no `ipset` means all of it."""
+    """One traffic-control rule on the pod's egress, NETEM or BANDWIDTH; no `ipset` means all of it."""
 
     type: str = "NETEM"
     netem: Netem | None = None
+    tbf: Tbf | None = None
     ipset: str = ""
     device: str = ""

@@ -2,7 +2,9 @@
 
     addresses -> link -> [ start -> run -> end -> pause ]* -> stop -> link closed -> deleted
 
-The worker owns the process, the probe and the status of its pod; the agent only says "stop". Status is the
+The worker owns the process, the probe and the status of its pod; the agent only says "stop" and "it has
+changed". A new image ends the container and starts it anew in place, whatever the restart policy says, and
+back-off is counted per image (kubelet's `getStableKey` holds the hash of the container). Status is the
 latest truth, written when it changes and again until the API has it; what lies between two writes may be
 skipped, never reordered.
 """
@@ -11,6 +13,7 @@ import asyncio
 import logging
 import signal
 import subprocess
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +32,7 @@ from resync.lab.node.backoff import RestartPause
 from resync.lab.node.errors import NodeError
 from resync.lab.node.objects import ADDRESS, Pod
 from resync.lab.node.probing import watch_readiness
+from resync.lab.node.processes import Processes
 from resync.lab.node.statuses import Ended, Life, Running, State, Waiting, is_final, status_of
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,7 @@ class Surroundings:
 
     kube: Kube
     link: LinkPort
+    processes: Processes
     clock: Clock
     addresses: Addresses
     session: aiohttp.ClientSession
@@ -61,6 +66,7 @@ class PodWorker:
         self._around = around
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
+        self._disturbed = asyncio.Event()
         self._grace_s = GRACE_MAX_S
         self._gone = False
         self._changed = asyncio.Event()
@@ -72,8 +78,16 @@ class PodWorker:
         self._grace_s = min(self._grace_s, grace_s, GRACE_MAX_S)
         self._gone = self._gone or gone
         self._stop.set()
+        self._disturbed.set()
         if self._grace_s <= 0:
             self._kill.set()
+
+    def update(self, pod: Pod) -> None:
+        """The pod's object has changed; of that only another image is news."""
+        renewed = pod.container.image != self.pod.container.image
+        self.pod = pod
+        if renewed:
+            self._disturbed.set()
 
     async def run(self) -> None:
         """The pod's whole life."""
@@ -92,12 +106,12 @@ class PodWorker:
         except (NodeError, LinkError) as error:
             log.error("pod %s cannot run: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
             self._set(Waiting("CreateContainerConfigError", str(error)))
-            await self._stopped_within(CONFIG_RETRY_S)
+            await self._disturbed_within(CONFIG_RETRY_S)
 
-    async def _stopped_within(self, limit_s: float) -> bool:
+    async def _disturbed_within(self, limit_s: float) -> bool:
         try:
             async with asyncio.timeout(limit_s):
-                await self._stop.wait()
+                await self._disturbed.wait()
         except TimeoutError:
             return False
         return True
@@ -119,39 +133,51 @@ class PodWorker:
             around.addresses.release(metadata.uid)
 
     async def _restart_until_stopped(self, pair: Pair) -> None:
-        pause = RestartPause()
+        pauses: defaultdict[str, RestartPause] = defaultdict(RestartPause)
         while not self._stop.is_set():
+            image = self.pod.container.image
             started_s = self._around.clock.monotonic_s()
             ended = await self._run_once(pair)
-            if ended is not None and is_final(self.pod, ended.exit_code):
+            renewed = image != self.pod.container.image
+            if not renewed and is_final(self.pod, ended.exit_code):
                 self._set(ended)
                 await self._stop.wait()
                 return
-            pause_s = pause.after(self._around.clock.monotonic_s() - started_s)
-            if not self._stop.is_set():
-                await self._rest(ended, pause_s)
+            ran_s = self._around.clock.monotonic_s() - started_s
+            while not self._stop.is_set() and not await self._rested(ended, pauses, ran_s):
+                continue
 
-    async def _rest(self, ended: Ended | None, pause_s: float) -> None:
-        """Say that the container is down, and wait; the next start counts as a restart."""
-        if ended is not None:
-            message = f"back-off {pause_s:g}s restarting failed container"
-            self._set(
-                Waiting("CrashLoopBackOff", message) if pause_s else Waiting("ContainerCreating"), ended
-            )
-        if not await self._stopped_within(pause_s):
-            self._life = replace(self._life, restarts=self._life.restarts + (ended is not None))
+    async def _rested(self, ended: Ended, pauses: Mapping[str, RestartPause], ran_s: float) -> bool:
+        """Say that the container is down, and wait; the next start counts as a restart.
 
-    async def _run_once(self, pair: Pair) -> Ended | None:
-        """One life of the process; None when it could not be started."""
+        Returns False when disturbed: told to stop, or another image with another pause.
+        """
+        self._take_notice()
+        pause_s = pauses[self.pod.container.image].after(ran_s)
+        self._set(_waiting(ended, pause_s), ended)
+        if await self._disturbed_within(pause_s):
+            return False
+        self._life = replace(self._life, restarts=self._life.restarts + 1)
+        return True
+
+    def _take_notice(self) -> None:
+        """What is the news now is known; only stopping stays news."""
+        if not self._stop.is_set():
+            self._disturbed.clear()
+
+    async def _run_once(self, pair: Pair) -> Ended:
+        """One life of the process."""
+        self._take_notice()
         env = containers.environment(self.pod, pair, self._around.outer_env)
         log_file = self._around.logs / f"{self.pod.metadata.namespace}_{self.pod.metadata.name}.log"
         try:
             process = containers.start(self.pod, env, log_file)
         except OSError as error:
             log.error("pod %s cannot start: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
-            self._set(Waiting("RunContainerError", str(error)))
-            return None
-        return await self._attend(process, pair)
+            now_s = self._around.clock.wall_s()
+            return Ended(containers.START_ERROR, now_s, now_s, str(error))
+        with self._around.processes.running(self.pod.metadata.uid, self.pod.container.name, process):
+            return await self._attend(process, pair)
 
     async def _attend(self, process: subprocess.Popen[bytes], pair: Pair) -> Ended:
         started_s = self._around.clock.wall_s()
@@ -160,7 +186,7 @@ class PodWorker:
             async with asyncio.TaskGroup() as tasks:
                 probe = watch_readiness(self._around.session, self.pod, pair.bind_ip, self._set_ready)
                 watching = tasks.create_task(probe, name=f"readiness of {self.pod.key}")
-                stopping = tasks.create_task(self._stop_when_asked(process), name=f"end of {self.pod.key}")
+                stopping = tasks.create_task(self._end_when_disturbed(process), name=f"end of {self.pod.key}")
                 returncode = await children.ended(process)
                 watching.cancel()
                 stopping.cancel()
@@ -171,12 +197,14 @@ class PodWorker:
                 process.wait()
         return Ended(containers.exit_code_of(returncode), started_s, self._around.clock.wall_s())
 
-    async def _stop_when_asked(self, process: subprocess.Popen[bytes]) -> None:
-        await self._stop.wait()
-        if self._grace_s > 0:
+    async def _end_when_disturbed(self, process: subprocess.Popen[bytes]) -> None:
+        await self._disturbed.wait()
+        own_s = float(self.pod.spec.termination_grace_period_seconds)
+        grace_s = self._grace_s if self._stop.is_set() else min(own_s, GRACE_MAX_S)
+        if grace_s > 0:
             containers.send(process, signal.SIGTERM)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._grace_s):
+                async with asyncio.timeout(grace_s):
                     await self._kill.wait()
         containers.send(process, signal.SIGKILL)
 
@@ -223,3 +251,12 @@ class PodWorker:
                 await asyncio.sleep(REPORT_RETRY_S)
             else:
                 return
+
+
+def _waiting(ended: Ended, pause_s: float) -> Waiting:
+    """What kubelet says while the container is down."""
+    if ended.start_error:
+        return Waiting("RunContainerError", ended.start_error)
+    if pause_s:
+        return Waiting("CrashLoopBackOff", f"back-off {pause_s:g}s restarting failed container")
+    return Waiting("ContainerCreating")

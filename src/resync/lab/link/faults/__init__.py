@@ -2,16 +2,17 @@
 
 A module offers `read(rule) -> Fault | None` (None: not mine) and may raise ValueError for settings that
 make no sense. A `Fault` is what a rule means; `begin` gives the `Effect` it has on one stream, with its own
-dice. Two promises bind every effect: it never loses bytes unless losing is the fault, and it never waits;
-it only says when a chunk may leave.
+dice. Two promises bind every effect: it never loses bytes, and it never waits; it only says when a chunk
+may leave. A fault that lets no packet through says so by being a `Cut`.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from random import Random
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from resync.lab.link.chunks import Chunk
 from resync.lab.link.errors import UnsupportedFaultError
@@ -25,8 +26,8 @@ class Effect(Protocol):
         """The chunk as it goes on: later, altered, or held (`release_s` infinite)."""
         ...
 
-    def lift(self, chunk: Chunk, now_s: float) -> Chunk:
-        """What becomes of a held chunk when the rules change: when it may leave now."""
+    def lift(self, chunk: Chunk, now_s: float) -> float:
+        """When a chunk that waits leaves, now that this fault is gone: its own time or an earlier one."""
         ...
 
 
@@ -36,6 +37,25 @@ class Fault(Protocol):
     def begin(self, dice: Random) -> Effect:
         """The effect on one stream; all its randomness comes from `dice`."""
         ...
+
+
+@runtime_checkable
+class Cut(Fault, Protocol):
+    """A fault through which not even a SYN gets; `resets`: it tells both ends of what it cuts."""
+
+    @property
+    def resets(self) -> bool:
+        """Whether connections are reset when it begins."""
+        ...
+
+    def unacknowledged(self) -> Fault:
+        """What it does to the other direction, whose acknowledgements it takes."""
+        ...
+
+
+def cuts(faults: Iterable[Fault]) -> tuple[Cut, ...]:
+    """Those that let nothing through."""
+    return tuple(fault for fault in faults if isinstance(fault, Cut))
 
 
 def faults_of(rule: Rule) -> tuple[Fault, ...]:

@@ -6,11 +6,12 @@ receiver puts them back in order, so a stream sees what the lane does: a chunk n
 before it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
 from resync.lab.link.chunks import Chunk
+from resync.lab.link.dice import Leaning
 from resync.lab.link.rules import Rule
 
 SETTINGS: Final = {"netem": frozenset({"time", "jitter", "delay_corr"})}
@@ -27,31 +28,28 @@ class Delay:
 
     def begin(self, dice: Random) -> "DelayEffect":
         """The delay on one stream."""
-        return DelayEffect(self, dice)
+        return DelayEffect(self, Leaning(dice, self.correlation))
 
 
 @dataclass(slots=True)
 class DelayEffect:
-    """One stream's delay: remembers the last draw for the correlation."""
+    """One stream's delay."""
 
     fault: Delay
-    dice: Random
-    last: float = field(default=0.5)
+    draws: Leaning
 
     def apply(self, chunk: Chunk) -> Chunk:
         """The chunk, later."""
         return replace(chunk, release_s=chunk.release_s + max(0.0, self.fault.delay_s + self._jitter_s()))
 
-    def lift(self, chunk: Chunk, now_s: float) -> Chunk:
-        """A delay never holds a chunk, so there is nothing to lift but another fault's: it may leave now."""
-        return replace(chunk, release_s=now_s)
+    def lift(self, chunk: Chunk, _: float) -> float:
+        """What is on the wire stays there."""
+        return chunk.release_s
 
     def _jitter_s(self) -> float:
         if not self.fault.jitter_s:
             return 0.0
-        weight = self.fault.correlation
-        self.last = self.last * weight + self.dice.random() * (1 - weight)
-        return self.fault.jitter_s * (2 * self.last - 1)
+        return self.fault.jitter_s * (2 * self.draws.draw() - 1)
 
 
 def read(rule: Rule) -> Delay | None:
