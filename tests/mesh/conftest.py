@@ -16,6 +16,7 @@ from resync.lab.kube import (
     EVENTS,
     NAMESPACES,
     NETWORK_CHAOS,
+    POD_CHAOS,
     POD_NETWORK_CHAOS,
     PODS,
     Kube,
@@ -30,7 +31,7 @@ from resync.lab.node.vocabulary import Chain, IPSet, Tc
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "recordings" / "chaos-mesh"
 PODS_OF_RECORDING = {"a-0": ("a", "10.1.0.10"), "a-1": ("a", "10.1.0.11"), "b-0": ("b", "10.1.0.12")}
-CHAOS = "networkchaos"
+PAUSE = "experiment.chaos-mesh.org/pause"
 
 
 @dataclass
@@ -60,11 +61,14 @@ class Daemon:
         self.killed.append((pod_uid, container))
 
 
+ZERO_VALUES = (("type", "NETEM"), ("direction", "INPUT"))
+
+
 def sent(value: Any) -> Any:
     """What the protocol would send: no empty parts, tuples as lists."""
     if isinstance(value, dict):
         named = {name: sent(inner) for name, inner in value.items() if inner or name in ("tcs", "ipsets")}
-        return {name: inner for name, inner in named.items() if name != "type" or inner != "NETEM"}
+        return {name: inner for name, inner in named.items() if (name, inner) not in ZERO_VALUES}
     return [sent(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -77,6 +81,7 @@ class Field:
     namespace: str
     kubeconfig: Path
     uids: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, Resource] = field(default_factory=dict)
     seen: dict[str, list[Object]] = field(default_factory=dict)
 
     async def pod(self, name: str, label: str, ip: str) -> None:
@@ -89,15 +94,23 @@ class Field:
         status = {"status": {"phase": "Running", "podIP": ip}}
         await self.kube.patch(PODS, self.namespace, name, status, subresource="status")
 
-    async def create(self, name: str, spec: Object, annotations: dict[str, str] | None = None) -> None:
+    async def create(
+        self,
+        name: str,
+        spec: Object,
+        annotations: dict[str, str] | None = None,
+        *,
+        kind: Resource = NETWORK_CHAOS,
+    ) -> None:
+        self.kinds[name] = kind
         await self.kube.create(
-            NETWORK_CHAOS,
+            kind,
             self.namespace,
             {"metadata": {"name": name, "annotations": annotations or {}}, "spec": spec},
         )
 
     async def chaos(self, name: str) -> Object:
-        return await self.kube.get(NETWORK_CHAOS, self.namespace, name)
+        return await self.kube.get(self.kinds[name], self.namespace, name)
 
     async def until(
         self, name: str, holds: Callable[[Object], bool], *, what: str, timeout_s: float = 10.0
@@ -118,9 +131,17 @@ class Field:
             timeout_s=timeout_s,
         )
 
+    async def pause(self, name: str, *, paused: bool) -> None:
+        patch = {"metadata": {"annotations": {PAUSE: "true" if paused else None}}}
+        await self.kube.patch(self.kinds[name], self.namespace, name, patch)
+
     async def delete(self, name: str) -> None:
-        await self.kube.delete(NETWORK_CHAOS, self.namespace, name)
+        await self.kube.delete(self.kinds[name], self.namespace, name)
         await self.until_gone(name)
+
+    def states(self, name: str) -> list[Object]:
+        """Every state the experiment was seen in."""
+        return self.seen[f"{self.kinds[name].plural}/{name}"]
 
     async def until_gone(self, name: str) -> None:
         async def gone() -> bool:
@@ -180,10 +201,11 @@ async def field_of(
         found = Field(kube, daemon, namespace, api.kubeconfig)
         for name, (label, ip) in PODS_OF_RECORDING.items():
             await found.pod(name, label, ip)
-        ready = [asyncio.Event(), asyncio.Event()]
+        followed = (NETWORK_CHAOS, POD_CHAOS, POD_NETWORK_CHAOS, PODS)
+        ready = [asyncio.Event() for _ in followed]
         background = [
-            tasks.create_task(found.follow(NETWORK_CHAOS, ready[0])),
-            tasks.create_task(found.follow(POD_NETWORK_CHAOS, ready[1])),
+            tasks.create_task(found.follow(resource, event))
+            for resource, event in zip(followed, ready, strict=True)
         ]
         if run:
             mesh = run_mesh(api.kubeconfig, daemon, clock=SystemClock(), seed=1)

@@ -12,11 +12,11 @@ import pytest
 from resync.kits.clocks import SystemClock
 from resync.kits.waits import wait_until_async
 from resync.lab.api.process import ApiProcess
-from resync.lab.kube import NETWORK_CHAOS, POD_NETWORK_CHAOS, PODS, Object
+from resync.lab.kube import POD_NETWORK_CHAOS, PODS, Object
 from resync.lab.mesh import run_mesh
 
 if TYPE_CHECKING:
-    from tests.mesh.conftest import Field, Rig
+    from tests.mesh.conftest import Rig
 
 pytestmark = pytest.mark.integration
 
@@ -39,20 +39,15 @@ def only_record(found: Object) -> Object:
     return record
 
 
-async def set_pause(field: "Field", name: str, *, paused: bool) -> None:
-    patch = {"metadata": {"annotations": {PAUSE: "true" if paused else None}}}
-    await field.kube.patch(NETWORK_CHAOS, field.namespace, name, patch)
-
-
 def test_a_pause_recovers_and_resuming_injects_the_same_target_again(rig: "Rig", api: ApiProcess) -> None:
     async def scenario() -> None:
         async with rig.field(api, "pause") as field:
             await field.create("pause", delay_spec(mode="one", duration="3s"))
             first = await field.until_condition("pause", "AllInjected")
-            await set_pause(field, "pause", paused=True)
+            await field.pause("pause", paused=True)
             paused = await field.until_condition("pause", "AllRecovered", "Paused")
             assert paused["status"]["experiment"]["desiredPhase"] == "Stop"
-            await set_pause(field, "pause", paused=False)
+            await field.pause("pause", paused=False)
             again = await field.until_condition("pause", "AllInjected")
             assert only_record(again)["injectedCount"] == 2
             assert only_record(again)["id"] == only_record(first)["id"]

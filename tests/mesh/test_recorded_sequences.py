@@ -5,13 +5,16 @@ sequence of phases of each target, of the conditions, of the desired phase, and 
 """
 
 import asyncio
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from resync.kits.waits import wait_until_async
 from resync.lab.api.process import ApiProcess
-from resync.lab.kube import Object
+from resync.lab.kube import NETWORK_CHAOS, POD_CHAOS, Object
 
 if TYPE_CHECKING:
     from tests.mesh.conftest import Field, Rig
@@ -25,36 +28,52 @@ CASES = (
     "delay-from-target",
     "delay-ext",
     "delay-ext-port",
+    "partition-to",
+    "partition-both",
+    "partition-ext",
+    "partition-notarget",
+    "loss",
+    "loss-to-target-device",
+    "duplicate",
+    "corrupt",
+    "bandwidth",
+    "netem",
 )
 DURATION = "2s"
 
 
-def spec_of(rig: "Rig", name: str) -> Object:
+def spec_of(rig: "Rig", name: str, duration: str = DURATION) -> Object:
     """The spec a marker of the recording names."""
     marked = [line["spec"] for line in rig.recorded("daemon-requests.jsonl") if line.get("marker") == name]
     spec = marked[-1]
     if isinstance(spec, str):
         own = yaml.safe_load("{" + spec + "}")
         spec = {"mode": "all", "selector": {"labelSelectors": {"app": "a"}}, **own}
-    return {**spec, "duration": DURATION}
+    return {**spec, "duration": duration}
 
 
-def recorded_states(rig: "Rig", name: str) -> list[Object]:
-    return [
-        {
-            "conditions": line["conditions"],
-            "desired": line["experiment"].get("desiredPhase"),
-            "records": line["experiment"].get("containerRecords") or [],
-            "care": (bool(line["finalizers"]), bool(line["deletionTimestamp"])),
-        }
-        for line in rig.recorded("transitions-networkchaos.jsonl")
-        if line.get("name") == name
-    ]
+def recorded_states(rig: "Rig", name: str, kind: str = "networkchaos") -> list[Object]:
+    """What the recorded experiment of this name went through; of two with one name, the last."""
+    found: list[Object] = []
+    for line in rig.recorded(f"transitions-{kind}.jsonl"):
+        if line.get("name") != name:
+            continue
+        if line["event"] == "ADDED":
+            found.clear()
+        found.append(
+            {
+                "conditions": line["conditions"],
+                "desired": line["experiment"].get("desiredPhase"),
+                "records": line["experiment"].get("containerRecords") or [],
+                "care": (bool(line["finalizers"]), bool(line["deletionTimestamp"])),
+            }
+        )
+    return found
 
 
 def own_states(field: "Field", name: str) -> list[Object]:
     states = []
-    for found in field.seen[f"networkchaos/{name}"]:
+    for found in field.states(name):
         status = found.get("status") or {}
         experiment = status.get("experiment") or {}
         metadata = found["metadata"]
@@ -71,7 +90,7 @@ def own_states(field: "Field", name: str) -> list[Object]:
 
 def projections(rig: "Rig", states: list[Object]) -> dict[str, Any]:
     """The sequences that must agree."""
-    ids = sorted({record["id"].split("/")[1] for state in states for record in state["records"]})
+    ids = sorted({record["id"] for state in states for record in state["records"]})
     found: dict[str, Any] = {
         "care": rig.dedupe([state["care"] for state in states if state["care"] != (False, True)]),
         "desired": rig.dedupe([state["desired"] for state in states]),
@@ -79,16 +98,19 @@ def projections(rig: "Rig", states: list[Object]) -> dict[str, Any]:
         "desired and conditions": rig.dedupe([(state["desired"], state["conditions"]) for state in states]),
     }
     for id_ in ids:
-        found[f"target {id_}"] = rig.dedupe([target(state, id_) for state in states])
+        # Which pod a draw of one takes is chance.
+        name = id_.split("/", 1)[1] if len(ids) > 1 else "the only one"
+        found[f"target {name}"] = rig.dedupe([target(rig, state, id_) for state in states])
     return found
 
 
-def target(state: Object, id_: str) -> Any:
+def target(rig: "Rig", state: Object, id_: str) -> Any:
+    """One record; how often in a row something failed is a matter of time."""
     for record in state["records"]:
-        if record["id"].endswith(f"/{id_}"):
+        if record["id"] == id_:
             events = [(event["operation"], event["type"]) for event in record.get("events") or []]
             counts = (record["injectedCount"], record["recoveredCount"])
-            return (record["selectorKey"], record["phase"], *counts, events)
+            return (record["selectorKey"], record["phase"], *counts, rig.dedupe(events))
     return None
 
 
@@ -112,7 +134,7 @@ def recorded_requests(rig: "Rig", name: str, pod: str) -> list[Object]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_delay_walks_the_recorded_states_and_asks_for_the_recorded_rules(
+def test_a_fault_of_the_network_walks_the_recorded_states_and_asks_for_the_recorded_rules(
     rig: "Rig", api: ApiProcess, name: str
 ) -> None:
     spec = spec_of(rig, name)
@@ -141,4 +163,219 @@ def comparable(requests: list[Object]) -> list[Object]:
         for ipset in request["ipsets"]:
             if "cidrs" in ipset:
                 ipset["cidrs"] = sorted(ipset["cidrs"])
-    return requests if any(request["tcs"] for request in requests) else []
+    return requests if any(request["tcs"] or request.get("chains") for request in requests) else []
+
+
+KILL = {"action": "pod-kill", "mode": "all", "selector": {"labelSelectors": {"app": "b"}}}
+FAILURE = {"action": "pod-failure", "mode": "all", "selector": {"labelSelectors": {"app": "a"}}}
+
+
+def test_a_pod_failure_walks_the_recorded_states_and_swaps_the_recorded_images(
+    rig: "Rig", api: ApiProcess
+) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "recorded-failure") as field:
+            await field.create("fail", {**FAILURE, "duration": DURATION}, kind=POD_CHAOS)
+            await field.until_condition("fail", "AllInjected")
+            await field.until_condition("fail", "AllRecovered")
+            await field.delete("fail")
+            assert projections(rig, own_states(field, "fail")) == projections(
+                rig, recorded_states(rig, "fail", "podchaos")
+            )
+            for pod in ("a-0", "a-1"):
+                own = [images(found["spec"]["containers"], found) for found in field.seen[f"pods/{pod}"]]
+                assert rig.dedupe(own) == recorded_images(rig, pod)
+            assert not field.own_requests
+
+    asyncio.run(scenario())
+
+
+def images(containers: list[Object], found: Object) -> Any:
+    notes = {
+        key: value
+        for key, value in (found["metadata"].get("annotations") or {}).items()
+        if key.startswith("chaos-mesh")
+    }
+    return ["pause" if "/pause:" in item["image"] else item["image"] for item in containers], notes
+
+
+def recorded_images(rig: "Rig", pod: str) -> list[Any]:
+    lines = [line for line in rig.recorded("transitions-pods.jsonl") if line["name"] == pod]
+    until_its_end = [line for line in lines if line["t"] < "2026-11-23T00:45"]
+    return rig.dedupe(
+        [
+            (
+                ["pause" if "/pause:" in image else image for image in line["images"]],
+                line["annotations"] or {},
+            )
+            for line in until_its_end
+        ]
+    )
+
+
+def test_a_pod_kill_walks_the_recorded_states_and_stays_injected_until_deleted(
+    rig: "Rig", api: ApiProcess
+) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "recorded-kill") as field:
+            # A duration is ignored: it happens once.
+            await field.create("kill", {**KILL, "duration": "1s"}, kind=POD_CHAOS)
+            await field.until_condition("kill", "AllInjected")
+            last = field.seen["pods/b-0"][-1]
+            assert last["metadata"]["deletionTimestamp"]
+            await field.delete("kill")
+            assert projections(rig, own_states(field, "kill")) == projections(
+                rig, recorded_states(rig, "kill", "podchaos")
+            )
+
+    asyncio.run(scenario())
+
+
+async def pausing(field: "Field", name: str) -> None:
+    await field.until_condition(name, "AllInjected")
+    await field.pause(name, paused=True)
+    await field.until_condition(name, "AllRecovered", "Paused")
+    await field.pause(name, paused=False)
+    await field.until_condition(name, "AllInjected")
+    await field.until_condition(name, "AllRecovered")
+    await field.delete(name)
+
+
+async def expiring_with_nothing_selected(field: "Field", name: str) -> None:
+    await field.until(name, in_phase("Stop"), what="the end of its time")
+    await field.delete(name)
+
+
+async def deleted_with_nothing_selected(field: "Field", name: str) -> None:
+    await field.until(name, in_phase("Run"), what="its start")
+    await field.until(name, lambda found: bool(found["status"].get("conditions")), what="conditions")
+    await field.delete(name)
+
+
+async def with_the_node_away(field: "Field", name: str) -> None:
+    """Deleted while the node cannot be asked: nothing moves until it can, then the fault comes and goes."""
+    field.daemon.unknown = True
+    await field.until(name, failures_of(3), what="three failed tries")
+    await field.kube.delete(field.kinds[name], field.namespace, name)
+    await field.until(name, in_phase("Stop"), what="the deletion to be seen")
+    failed = len(events_of(await field.chaos(name)))
+    await field.until(name, failures_of(failed + 1), what="one more failed try")
+    field.daemon.unknown = False
+    await field.until_gone(name)
+
+
+async def with_errors_both_ways(field: "Field", name: str) -> None:
+    field.daemon.fails = "RTNETLINK answers: Operation not permitted"
+    await field.until(name, failures_of(3), what="three failed tries")
+    field.daemon.fails = ""
+    await field.until_condition(name, "AllInjected")
+    field.daemon.fails = "ipset broken"
+    tried = len(events_of(await field.chaos(name)))
+    await field.kube.delete(field.kinds[name], field.namespace, name)
+    await field.until(name, failures_of(tried + 3), what="three failed tries to recover")
+    field.daemon.fails = ""
+    await field.until_gone(name)
+
+
+async def with_a_node_that_comes_late(field: "Field", name: str) -> None:
+    field.daemon.unknown = True
+    await field.until(name, failures_of(3), what="three failed tries")
+    field.daemon.unknown = False
+    await field.until_condition(name, "AllInjected")
+    await field.delete(name)
+
+
+def in_phase(phase: str) -> Callable[[Object], bool]:
+    return lambda found: (found.get("status") or {}).get("experiment", {}).get("desiredPhase") == phase
+
+
+def events_of(found: Object) -> list[Object]:
+    records = ((found.get("status") or {}).get("experiment") or {}).get("containerRecords") or [{}]
+    events: list[Object] = records[0].get("events") or []
+    return events
+
+
+def failures_of(count: int) -> Callable[[Object], bool]:
+    return lambda found: len(events_of(found)) >= count
+
+
+TROUBLES = {
+    "pause": ("3s", pausing),
+    "nomatch": ("2s", expiring_with_nothing_selected),
+    "notarget": ("60s", deleted_with_nothing_selected),
+    "down": ("60s", with_the_node_away),
+    "daemonerr": ("60s", with_errors_both_ways),
+    "noslice": ("60s", with_a_node_that_comes_late),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_trouble_walks_the_recorded_states_too(rig: "Rig", api: ApiProcess, name: str) -> None:
+    duration, play = TROUBLES[name]
+    spec = spec_of(rig, name, duration)
+
+    async def scenario() -> None:
+        async with rig.field(api, f"recorded-{name}") as field:
+            field.daemon.unknown = name in ("down", "noslice")
+            field.daemon.fails = "not yet" if name == "daemonerr" else ""
+            await field.create(name, spec)
+            await play(field, name)
+            assert projections(rig, own_states(field, name)) == projections(rig, recorded_states(rig, name))
+
+    asyncio.run(scenario())
+
+
+async def expiring(field: "Field", name: str) -> None:
+    await field.until_condition(name, "AllInjected")
+    await field.until_condition(name, "AllRecovered")
+    await field.delete(name)
+
+
+async def happening_once(field: "Field", name: str) -> None:
+    await field.until_condition(name, "AllInjected")
+    await field.delete(name)
+
+
+TOLD = {
+    "fail": (POD_CHAOS, {**FAILURE, "duration": DURATION}, expiring),
+    "kill": (POD_CHAOS, KILL, happening_once),
+    "pause": (NETWORK_CHAOS, None, pausing),
+    "partition-to": (NETWORK_CHAOS, None, expiring),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_same_is_told_in_the_same_words(rig: "Rig", api: ApiProcess, name: str) -> None:
+    kind, spec, play = TOLD[name]
+
+    async def scenario() -> None:
+        async with rig.field(api, f"told-{name}") as field:
+            await field.create(name, spec or spec_of(rig, name, "3s"), kind=kind)
+            await play(field, name)
+            expected = told(recorded_events(rig, f"{kind.kind}/{name}"))
+
+            async def all_told() -> bool:
+                events = await field.cluster_events(name)
+                own = told([{**event, "component": event["source"]["component"]} for event in events])
+                return own == expected
+
+            await wait_until_async(all_told, what="exactly these events", timeout_s=5, every_s=0.02)
+
+    asyncio.run(scenario())
+
+
+def recorded_events(rig: "Rig", about: str) -> list[Object]:
+    """But one: the real controller trips over the deletion it has just made possible."""
+    events = [line for line in rig.recorded("transitions-events.jsonl") if line["obj"] == about]
+    return [event for event in events if not event["message"].startswith("Failed to update conditions")]
+
+
+def told(events: list[Object]) -> dict[str, list[Any]]:
+    """What each component said. Which pod came first, and how two pods' steps fell into writes, is chance."""
+    found: dict[str, list[Any]] = {}
+    for event in events:
+        message = re.sub(r"for \S+/[ab]-\d$", "for a pod", event["message"])
+        if message == "Successfully update records of resource":
+            continue
+        found.setdefault(event["component"], []).append((event["type"], event["reason"], message))
+    return {component: sorted(said) for component, said in found.items()}

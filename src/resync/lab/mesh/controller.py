@@ -105,13 +105,20 @@ class Controller(Generic[C]):
         self._waits_for: dict[Key, frozenset[str]] = {}
 
     async def watch(self) -> None:
-        """Queue every experiment that appears or changes."""
+        """Queue every experiment that appears or changes.
+
+        A failure noted in the records is no change: it would be tried again at once, without a pause.
+        """
+        seen: dict[Key, Object] = {}
         async for change in self._kube.follow(self._kind.resource):
             if change.verb is Verb.PRESENT:
-                key = key_of(change.object)
+                key, news = key_of(change.object), _without_events(change.object)
                 self._waits_for[key] = frozenset((change.object.get("status") or {}).get("instances") or {})
-                self._queue.add(key)
+                if seen.get(key) != news:
+                    seen[key] = news
+                    self._queue.add(key)
             elif change.verb is Verb.DELETED:
+                seen.pop(key_of(change.object), None)
                 self._waits_for.pop(key_of(change.object), None)
 
     def wake(self, pod: str) -> None:
@@ -146,12 +153,15 @@ class Controller(Generic[C]):
         for step in pipeline.BEFORE_RECORDS:
             chaos = await self._write(chaos, step(chaos, self._clock.wall_s()))
         chaos, retry = await self._records(chaos)
+        if retry:
+            return (
+                True  # and nobody looks at the duration before the pause is over, as in the real controller
+            )
         remaining_s = pipeline.remaining_s(chaos, self._clock.wall_s())
         if remaining_s:
             self._queue.add_after(key, remaining_s)
-        if not retry:
-            await self._write(chaos, pipeline.clean(chaos, self._clock.wall_s()))
-        return retry
+        await self._write(chaos, pipeline.clean(chaos, self._clock.wall_s()))
+        return False
 
     async def _write(self, chaos: C, write: Write | None) -> C:
         if write is None:
@@ -207,3 +217,17 @@ def _with_records(chaos: C, found: tuple[Record, ...]) -> C:
     experiment = msgspec.structs.replace(chaos.status.experiment, container_records=found)
     status = msgspec.structs.replace(chaos.status, experiment=experiment)
     return msgspec.structs.replace(chaos, status=status)
+
+
+def _without_events(item: Object) -> Object:
+    """The object as far as a change of it asks for a pass (`controllers/common`, its update predicate)."""
+    metadata = {
+        word: value
+        for word, value in item["metadata"].items()
+        if word not in ("resourceVersion", "generation", "managedFields")
+    }
+    status = item.get("status") or {}
+    experiment = status.get("experiment") or {}
+    records = [{**record, "events": None} for record in experiment.get("containerRecords") or []]
+    quiet = {**status, "experiment": {**experiment, "containerRecords": records}}
+    return {**item, "metadata": metadata, "status": quiet}
