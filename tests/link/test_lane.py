@@ -11,16 +11,23 @@ from hypothesis import strategies as st
 from resync.lab.link.chunks import Chunk, End
 from resync.lab.link.dice import seeded
 from resync.lab.link.faults import faults_of
+from resync.lab.link.faults.bandwidth import Bandwidth, Bucket
 from resync.lab.link.faults.delay import Delay
+from resync.lab.link.faults.loss import Loss
+from resync.lab.link.faults.partition import Partition, Unacknowledged
 from resync.lab.link.lane import Lane
 from resync.lab.link.rules import Rule
 
 delays = st.builds(Delay, st.floats(0, 0.2), st.floats(0, 0.1), st.floats(0, 1))
+losses = st.builds(Loss, st.floats(0, 1), st.floats(0, 1))
+partitions = st.sampled_from([Partition(), Unacknowledged()])
+rates = st.builds(lambda rate: Bandwidth(rate, 4.0, Bucket(rate, 4.0)), st.floats(1, 1e3))
+faults = st.one_of(delays, losses, partitions, rates)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.binary(min_size=1, max_size=8)),
         st.tuples(st.just("wait"), st.floats(0, 0.3)),
-        st.tuples(st.just("rules"), st.lists(delays, max_size=2)),
+        st.tuples(st.just("rules"), st.lists(faults, max_size=3)),
     ),
     max_size=60,
 )
@@ -50,7 +57,8 @@ def test_nothing_is_lost_or_reordered_or_early_whatever_the_rules_do(
         assert lane.queued_bytes == len(pushed) - len(popped)
         assert lane.next_release_s > now_s
     lane.set_faults([], now_s)
-    while (payload := lane.pop_due(now_s + 1.0)) is not None:
+    # After a whole minute at most: nothing here is held longer than that before it is healed.
+    while (payload := lane.pop_due(now_s + 60.0)) is not None:
         assert isinstance(payload, bytes)
         popped += payload
     assert popped == pushed
