@@ -120,7 +120,7 @@ def _pod_rules(spec: Mapping[str, Any]) -> Iterator[str]:
     yield from _duration_rules(spec)
     if spec.get("action") == "container-kill" and not spec.get("containerNames"):
         yield (
-            "Spec.ContainerSelector.ContainerNames: Invalid value: null: "
+            "Spec.containerNames: Invalid value: null: "
             "the name of container is required on container-kill action"
         )
 
