@@ -101,6 +101,7 @@ class PodWorker:
 
     async def _live_or_say_why(self) -> None:
         """Live; or say what stands in the way and rest, because it may be gone the next time."""
+        self._take_notice()
         try:
             await self._live()
         except (NodeError, LinkError) as error:
