@@ -92,6 +92,17 @@ def test_without_acknowledgements_data_arrives_until_the_first_retransmission_is
     assert lane.next_release_s == pytest.approx(1.0 + 1.4)
 
 
+def test_a_rule_beside_it_does_not_make_a_fault_forget() -> None:
+    lane = Lane(seeded(1))
+    (slow,) = faults_of(Rule("netem", {"time": "50ms"}))
+    lane.set_faults([Unacknowledged()], 0.0)
+    lane.push(b"a", 1.0)
+    assert lane.pop_due(1.0) == b"a"
+    lane.set_faults([slow, Unacknowledged()], 1.5)
+    lane.push(b"b", 2.0)
+    assert lane.pop_due(1e6) is None
+
+
 def test_a_cut_takes_the_acknowledgements_of_the_other_way_and_may_reset() -> None:
     drop, reset = (faults_of(Rule(kind)) for kind in ("drop", "reset"))
     assert [cut.resets for cut in cuts(drop + reset)] == [False, True]

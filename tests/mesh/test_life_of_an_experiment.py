@@ -158,6 +158,21 @@ def test_a_daemon_error_is_retried_and_shown_and_stops_being_one(rig: "Rig", api
     asyncio.run(scenario())
 
 
+def test_a_failing_experiment_is_tried_with_growing_pauses(rig: "Rig", api: ApiProcess) -> None:
+    async def scenario() -> None:
+        async with rig.field(api, "paced") as field:
+            field.daemon.unknown = True
+            started_s = time.monotonic()
+            await field.create("paced", delay_spec(mode="one"))
+            await field.until("paced", lambda item: len(events_of(item)) >= 9, what="nine failed tries")
+            # 5 ms doubling: the ninth failure comes after 0.6 s at the earliest if two of them share a pause.
+            assert time.monotonic() - started_s > 0.3
+            field.daemon.unknown = False
+            await field.delete("paced")
+
+    asyncio.run(scenario())
+
+
 def events_of(found: Object) -> list[Object]:
     records = ((found.get("status") or {}).get("experiment") or {}).get("containerRecords") or [{}]
     events: list[Object] = records[0].get("events") or []
