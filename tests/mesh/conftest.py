@@ -192,9 +192,14 @@ def dedupe(values: Sequence[Any]) -> list[Any]:
 
 @asynccontextmanager
 async def field_of(
-    api: ApiProcess, namespace: str, *, opted_in: bool = True, run: bool = True
+    api: ApiProcess,
+    namespace: str,
+    *,
+    opted_in: bool = True,
+    run: bool = True,
+    daemon: Daemon | None = None,
 ) -> AsyncIterator[Field]:
-    daemon = Daemon()
+    daemon = daemon or Daemon()
     async with Kube.connect(api.kubeconfig) as kube, asyncio.TaskGroup() as tasks:
         annotations = {"chaos-mesh.org/inject": "enabled"} if opted_in else {}
         await kube.create(NAMESPACES, None, {"metadata": {"name": namespace, "annotations": annotations}})
@@ -221,6 +226,7 @@ class Rig:
     """What tests of the mesh share; a fixture, because test folders are not importable."""
 
     field = staticmethod(field_of)
+    daemon = Daemon
     dedupe = staticmethod(dedupe)
     recordings = RECORDINGS
     true_conditions = staticmethod(true_conditions)
@@ -238,6 +244,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
         yield process
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rig() -> Rig:
     return Rig()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from resync.kits.clocks import SystemClock
 from resync.kits.waits import wait_until_async
 from resync.lab.api.process import ApiProcess
 from resync.lab.kube import NETWORK_CHAOS, POD_CHAOS, Object
+from resync.lab.mesh import run_mesh
 
 if TYPE_CHECKING:
     from tests.mesh.conftest import Field, Rig
@@ -39,7 +41,8 @@ CASES = (
     "bandwidth",
     "netem",
 )
-DURATION = "2s"
+DURATION = "3s"
+WALK_S = 40.0
 
 
 def spec_of(rig: "Rig", name: str, duration: str = DURATION) -> Object:
@@ -133,23 +136,46 @@ def recorded_requests(rig: "Rig", name: str, pod: str) -> list[Object]:
     return rig.dedupe(found)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_fault_of_the_network_walks_the_recorded_states_and_asks_for_the_recorded_rules(
-    rig: "Rig", api: ApiProcess, name: str
-) -> None:
-    spec = spec_of(rig, name)
+@pytest.fixture(scope="module")
+def gone_through(rig: "Rig", api: ApiProcess) -> dict[str, "Field"]:
+    """Every case from its creation to its deletion, each in a namespace of its own, all under one mesh."""
+    # Long enough for all of them to be injected on a busy machine, so that none is over before it began.
+    specs = {name: spec_of(rig, name, "9s") for name in CASES}
+    daemon, over = rig.daemon(), {}
+
+    async def walk(name: str) -> None:
+        async with rig.field(api, f"recorded-{name}", run=False, daemon=daemon) as field:
+            await field.create(name, specs[name])
+            await field.until_condition(name, "AllInjected", timeout_s=WALK_S)
+            await field.until_condition(name, "AllRecovered", timeout_s=WALK_S)
+            await field.delete(name)
+            over[name] = field
 
     async def scenario() -> None:
-        async with rig.field(api, f"recorded-{name}") as field:
-            await field.create(name, spec)
-            await field.until_condition(name, "AllInjected")
-            await field.until_condition(name, "AllRecovered")
-            await field.delete(name)
-            assert projections(rig, own_states(field, name)) == projections(rig, recorded_states(rig, name))
-            for pod in ("a-0", "a-1", "b-0"):
-                assert comparable(field.asked(pod)) == comparable(recorded_requests(rig, name, pod))
+        async with asyncio.TaskGroup() as tasks:
+            mesh = tasks.create_task(run_mesh(api.kubeconfig, daemon, clock=SystemClock(), seed=1))
+            await asyncio.gather(*(walk(name) for name in CASES))
+            mesh.cancel()
 
     asyncio.run(scenario())
+    return over
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_of_the_network_walks_the_recorded_states(
+    rig: "Rig", gone_through: dict[str, "Field"], name: str
+) -> None:
+    field = gone_through[name]
+    assert projections(rig, own_states(field, name)) == projections(rig, recorded_states(rig, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_of_the_network_asks_the_node_for_the_recorded_rules(
+    rig: "Rig", gone_through: dict[str, "Field"], name: str
+) -> None:
+    field = gone_through[name]
+    for pod in ("a-0", "a-1", "b-0"):
+        assert comparable(field.asked(pod)) == comparable(recorded_requests(rig, name, pod))
 
 
 def comparable(requests: list[Object]) -> list[Object]:
@@ -300,7 +326,7 @@ def failures_of(count: int) -> Callable[[Object], bool]:
 
 
 TROUBLES = {
-    "pause": ("3s", pausing),
+    "pause": ("5s", pausing),
     "nomatch": ("2s", expiring_with_nothing_selected),
     "notarget": ("60s", deleted_with_nothing_selected),
     "down": ("60s", with_the_node_away),
@@ -350,7 +376,7 @@ def test_the_same_is_told_in_the_same_words(rig: "Rig", api: ApiProcess, name: s
 
     async def scenario() -> None:
         async with rig.field(api, f"told-{name}") as field:
-            await field.create(name, spec or spec_of(rig, name, "3s"), kind=kind)
+            await field.create(name, spec or spec_of(rig, name, "5s"), kind=kind)
             await play(field, name)
             expected = told(recorded_events(rig, f"{kind.kind}/{name}"))
 

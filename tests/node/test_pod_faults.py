@@ -76,7 +76,7 @@ def test_pod_failure_keeps_the_pod_and_its_address_restarts_the_process_and_ends
             await open_namespace(machine)
             await machine.create("victim-0", terminationGracePeriodSeconds=1)
             before = await machine.until_ready("victim-0")
-            await inject(machine, POD_CHAOS, pod_chaos("pod-failure", "victim", duration="4s"))
+            await inject(machine, POD_CHAOS, pod_chaos("pod-failure", "victim", duration="5s"))
 
             def down(found: Object) -> bool:
                 state = rig.container_status(found).get("state", {})
@@ -216,7 +216,7 @@ def test_a_partition_is_silence_until_its_time_is_up(rig: "Rig", api: ApiProcess
         async with rig.machine(api, tmp_path, octet=234) as machine:
             await two_pods(machine)
             reader, writer = await connect(rig, machine, "gateway-0", "engine-0")
-            await inject(machine, NETWORK_CHAOS, partition(duration="3s"))
+            await inject(machine, NETWORK_CHAOS, partition(duration="5s"))
             sent_s = time.monotonic()
             writer.write(b"ping")
             connecting = asyncio.create_task(connect(rig, machine, "gateway-0", "engine-0"))
