@@ -52,6 +52,12 @@ class Corrupt(Part, frozen=True, kw_only=True, omit_defaults=False):
     correlation: str = "0"
 
 
+class Rate(Part, frozen=True, kw_only=True, omit_defaults=False):
+    """`spec.rate`: netem's own."""
+
+    rate: str
+
+
 class Bandwidth(Part, frozen=True, kw_only=True, omit_defaults=False):
     """`spec.bandwidth`: `rate` as tc(8) reads it, `limit` and `buffer` in bytes."""
 
@@ -74,6 +80,7 @@ class NetworkSpec(Spec, frozen=True, kw_only=True):
     loss: Loss | None = None
     duplicate: Duplicate | None = None
     corrupt: Corrupt | None = None
+    rate: Rate | None = None
     bandwidth: Bandwidth | None = None
 
 
@@ -110,6 +117,7 @@ class RawTrafficControl(Part, frozen=True, kw_only=True):
     loss: Loss | None = None
     duplicate: Duplicate | None = None
     corrupt: Corrupt | None = None
+    rate: Rate | None = None
     bandwidth: Bandwidth | None = None
 
 

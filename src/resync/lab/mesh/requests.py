@@ -71,6 +71,7 @@ def _netem(tc: RawTrafficControl) -> Netem:
         reorder_corr=_number(reorder.correlation) if reorder is not None else 0.0,
         corrupt=_number(tc.corrupt.corrupt) if tc.corrupt is not None else 0.0,
         corrupt_corr=_number(tc.corrupt.correlation) if tc.corrupt is not None else 0.0,
+        rate=tc.rate.rate if tc.rate is not None else "",
     )
 
 

@@ -50,6 +50,7 @@ def _netem(chaos: NetworkChaos, ipset: str, device: str) -> RawTrafficControl:
         loss=spec.loss,
         duplicate=spec.duplicate,
         corrupt=spec.corrupt,
+        rate=spec.rate,
     )
 
 

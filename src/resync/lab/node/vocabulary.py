@@ -60,6 +60,7 @@ class Netem(msgspec.Struct, frozen=True, omit_defaults=True):
     reorder_corr: float = 0.0
     corrupt: float = 0.0
     corrupt_corr: float = 0.0
+    rate: str = ""
 
     def asked(self) -> dict[str, str | float]:
         """The parameters that ask for something: what the protocol would send."""
