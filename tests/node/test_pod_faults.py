@@ -127,6 +127,24 @@ def test_a_container_without_a_command_of_its_own_sleeps_and_without_a_probe_cou
     asyncio.run(scenario())
 
 
+def test_one_failure_after_the_other_does_not_make_the_return_slower(
+    rig: "Rig", api: ApiProcess, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with rig.machine(api, tmp_path, octet=236) as machine:
+            await open_namespace(machine)
+            await machine.create("often-0", terminationGracePeriodSeconds=1)
+            await machine.until_ready("often-0")
+            for _ in range(6):
+                await inject(machine, POD_CHAOS, pod_chaos("pod-failure", "often", duration="60s"))
+                await machine.until("often-0", lambda found: not rig.is_ready(found), what="down")
+                await machine.kube.delete(POD_CHAOS, "default", "x")
+                # Counted back-off would have it wait for 8 s the sixth time.
+                await machine.until("often-0", rig.is_ready, what="back", timeout_s=6)
+
+    asyncio.run(scenario())
+
+
 def test_pod_kill_gives_its_grace_and_nothing_brings_a_bare_pod_back(
     rig: "Rig", api: ApiProcess, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ class _Pod:
     endpoints: Endpoints
     servers: list[tuple[int, asyncio.Server]]
     rules: tuple[tuple[Rule, tuple[Fault, ...]], ...] = ()
-    deaf_to: dict[int, frozenset[IPv4Network]] = field(default_factory=dict)
+    dropped: dict[int, frozenset[IPv4Network]] = field(default_factory=dict)
 
     def faults(self, rule: Rule) -> tuple[Fault, ...]:
         """What the rule means; of a rule that is there already the same as before, with what it remembers."""
@@ -228,8 +228,8 @@ class Link:
         for pod in self._pods.values():
             for port, server in pod.servers:
                 sources = frozenset(self._cut_off(pod, port) if cutting else ())
-                if sources != pod.deaf_to.get(port, frozenset()):
-                    pod.deaf_to[port] = sources
+                if sources != pod.dropped.get(port, frozenset()):
+                    pod.dropped[port] = sources
                     for listening in server.sockets:
                         drop_syns(listening, sources)
 

@@ -4,16 +4,14 @@
 
 The worker owns the process, the probe and the status of its pod; the agent only says "stop" and "it has
 changed". A new image ends the container and starts it anew in place, whatever the restart policy says, and
-back-off is counted per image (kubelet's `getStableKey` holds the hash of the container). Status is the
-latest truth, written when it changes and again until the API has it; what lies between two writes may be
-skipped, never reordered.
+back-off begins anew with it: a run must not feel the one before. Status is the latest truth, written when
+it changes and again until the API has it; what lies between two writes may be skipped, never reordered.
 """
 
 import asyncio
 import logging
 import signal
 import subprocess
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -109,13 +107,10 @@ class PodWorker:
             self._set(Waiting("CreateContainerConfigError", str(error)))
             await self._disturbed_within(CONFIG_RETRY_S)
 
-    async def _disturbed_within(self, limit_s: float) -> bool:
-        try:
+    async def _disturbed_within(self, limit_s: float) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._disturbed.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _live(self) -> None:
         containers.check(self.pod)
@@ -134,9 +129,10 @@ class PodWorker:
             around.addresses.release(metadata.uid)
 
     async def _restart_until_stopped(self, pair: Pair) -> None:
-        pauses: defaultdict[str, RestartPause] = defaultdict(RestartPause)
+        image, pause = "", RestartPause()
         while not self._stop.is_set():
-            image = self.pod.container.image
+            if image != self.pod.container.image:
+                image, pause = self.pod.container.image, RestartPause()
             started_s = self._around.clock.monotonic_s()
             ended = await self._run_once(pair)
             renewed = image != self.pod.container.image
@@ -145,21 +141,14 @@ class PodWorker:
                 await self._stop.wait()
                 return
             ran_s = self._around.clock.monotonic_s() - started_s
-            while not self._stop.is_set() and not await self._rested(ended, pauses, ran_s):
-                continue
+            await self._rest(ended, 0.0 if renewed else pause.after(ran_s))
 
-    async def _rested(self, ended: Ended, pauses: Mapping[str, RestartPause], ran_s: float) -> bool:
-        """Say that the container is down, and wait; the next start counts as a restart.
-
-        Returns False when disturbed: told to stop, or another image with another pause.
-        """
-        self._take_notice()
-        pause_s = pauses[self.pod.container.image].after(ran_s)
+    async def _rest(self, ended: Ended, pause_s: float) -> None:
+        """Say that the container is down, and wait unless there is news; the next start is a restart."""
         self._set(_waiting(ended, pause_s), ended)
-        if await self._disturbed_within(pause_s):
-            return False
-        self._life = replace(self._life, restarts=self._life.restarts + 1)
-        return True
+        await self._disturbed_within(pause_s)
+        if not self._stop.is_set():
+            self._life = replace(self._life, restarts=self._life.restarts + 1)
 
     def _take_notice(self) -> None:
         """What is the news now is known; only stopping stays news."""
