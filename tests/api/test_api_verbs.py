@@ -310,46 +310,36 @@ def test_a_collection_is_deleted_by_selector(verbs: Verbs) -> None:
 # What goes with it
 
 
-def _owned(name: str, *owners: JsonObject) -> JsonObject:
-    references = [
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "name": owner["metadata"]["name"],
-            "uid": owner["metadata"]["uid"],
-        }
-        for owner in owners
-    ]
-    return {"metadata": {"name": name, "ownerReferences": references}, "spec": {}}
+@pytest.mark.parametrize(
+    ("propagation", "finalizer"), [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")]
+)
+def test_who_must_be_asked_first_holds_the_object_by_a_finalizer(
+    verbs: Verbs, propagation: str, finalizer: str
+) -> None:
+    verbs.create(_pods(verbs), _pod(finalizers=["mine/own"]), PLAIN)
+    verbs.delete(_pods(verbs, "a"), DeleteOptions(propagation=propagation))
+    assert set(verbs.get(_pods(verbs, "a")).body["metadata"]["finalizers"]) == {"mine/own", finalizer}
+    verbs.delete(_pods(verbs, "a"), DeleteOptions())
+    _merge(verbs, _pods(verbs, "a"), {"metadata": {"finalizers": None}})
+    _refused(404, verbs.get, _pods(verbs, "a"))
 
 
-def test_dependents_go_with_their_last_owner(verbs: Verbs) -> None:
-    one = verbs.create(_pods(verbs), _pod("one"), PLAIN).item.body
-    two = verbs.create(_pods(verbs), _pod("two"), PLAIN).item.body
-    per_pod = _chaos(verbs, plural="podnetworkchaos")
-    verbs.create(per_pod, _owned("mine", one), PLAIN)
-    verbs.create(per_pod, _owned("ours", one, two), PLAIN)
-    verbs.delete(_pods(verbs, "one"), DeleteOptions())
-    left = verbs.select(per_pod.resource, lambda _: True)
-    assert [item.body["metadata"]["name"] for item in left] == ["ours"]
-    assert [owner["name"] for owner in left[0].body["metadata"]["ownerReferences"]] == ["two"]
-    verbs.delete(_pods(verbs, "two"), DeleteOptions())
-    assert verbs.select(per_pod.resource, lambda _: True) == []
+def test_an_owner_is_named_in_full(verbs: Verbs) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "o", "uid": ""}
+    refusal = _refused(422, verbs.create, _pods(verbs), _pod(ownerReferences=[owner]), PLAIN)
+    assert refusal.causes[0].path == "metadata.ownerReferences[0].uid"
 
 
-def test_a_namespace_goes_when_all_in_it_has_gone(verbs: Verbs) -> None:
+def test_a_namespace_waits_for_somebody_to_finalize_it(verbs: Verbs) -> None:
     space = _at(verbs, "/api/v1/namespaces/app")
     verbs.create(_at(verbs, "/api/v1/namespaces"), {"metadata": {"name": "app"}}, PLAIN)
-    chaos = _at(verbs, "/apis/chaos-mesh.org/v1alpha1/namespaces/app/networkchaos")
-    verbs.create(chaos, {**CHAOS, "metadata": {"name": "d", "finalizers": ["chaos-mesh/records"]}}, PLAIN)
     pods = _at(verbs, "/api/v1/namespaces/app/pods")
-    verbs.create(pods, _pod(), PLAIN)
     verbs.delete(space, DeleteOptions())
     assert verbs.get(space).body["status"]["phase"] == "Terminating"
-    assert verbs.select(pods.resource, lambda _: True) == []
     refusal = _refused(403, verbs.create, pods, _pod(), PLAIN)
     assert refusal.causes[0].reason == "NamespaceTerminating"
-    _merge(verbs, Target(chaos.resource, "app", "d"), {"metadata": {"finalizers": None}})
+    finalize = Target(space.resource, "", "app", "finalize")
+    verbs.update(finalize, {**verbs.get(space).body, "spec": {"finalizers": []}}, PLAIN)
     _refused(404, verbs.get, space)
 
 

@@ -164,17 +164,46 @@ def test_a_node_is_registered_and_reports(core: Any) -> None:
     core.delete_node("n1")
 
 
-def test_a_namespace_takes_its_contents_along(core: Any) -> None:
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name="doomed")))
-    core.create_namespaced_service(
-        "doomed",
-        client.V1Service(
-            metadata={"name": "s"}, spec=client.V1ServiceSpec(ports=[client.V1ServicePort(port=80)])
-        ),
+def test_a_deployment_is_scaled_without_knowing_what_it_is(api_client: Any, namespace: str) -> None:
+    apps = client.AppsV1Api(api_client)
+    labels = {"app": "x"}
+    template = client.V1PodTemplateSpec(metadata={"labels": labels}, spec=_pod("a").spec)
+    spec = client.V1DeploymentSpec(selector={"matchLabels": labels}, template=template)
+    made = apps.create_namespaced_deployment(
+        namespace, client.V1Deployment(metadata={"name": "d"}, spec=spec)
     )
-    core.delete_namespace("doomed")
-    assert _code(core.read_namespaced_service, "s", "doomed") == 404
-    assert _code(core.read_namespace, "doomed") == 404
+    assert (made.spec.replicas, made.spec.strategy.rolling_update.max_surge) == (1, "25%")
+    scale = apps.read_namespaced_deployment_scale("d", namespace)
+    assert (scale.spec.replicas, scale.status.selector) == (1, "app=x")
+    apps.patch_namespaced_deployment_scale("d", namespace, {"spec": {"replicas": 2}})
+    found = apps.read_namespaced_deployment("d", namespace)
+    assert (found.spec.replicas, found.metadata.generation) == (2, 2)
+    assert _code(apps.replace_namespaced_deployment_scale, "d", namespace, scale) == 409
+    wrong = {"spec": {"replicas": -1}}
+    assert _code(apps.patch_namespaced_deployment_scale, "d", namespace, wrong) == 422
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"selector": {"matchLabels": {"app": "y"}}}, "template.metadata.labels"),
+        ({"selector": {}}, "spec.selector"),
+        ({"replicas": -1}, "spec.replicas"),
+        ({"strategy": {"rollingUpdate": {"maxSurge": "some"}}}, "maxSurge"),
+        ({"template": {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": []}}}, "containers"),
+    ],
+    ids=["another's pods", "everybody's pods", "fewer than none", "no number", "no container"],
+)
+def test_a_deployment_that_cannot_work_is_refused(
+    api_client: Any, namespace: str, change: dict[str, Any], field: str
+) -> None:
+    apps = client.AppsV1Api(api_client)
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template, **change}
+    with pytest.raises(ApiException) as caught:
+        apps.create_namespaced_deployment(namespace, {"metadata": {"name": "d"}, "spec": spec})
+    assert caught.value.status == 422
+    assert field in str(caught.value.body)
 
 
 def test_a_watch_sees_each_change_once_in_order(core: Any, namespace: str) -> None:

@@ -14,11 +14,10 @@ import yaml
 
 from resync.kits.waits import wait_until_async
 from resync.lab.errors import LabStartError
-from resync.lab.kube import NAMESPACES, PODS, ConflictError, Kube, NotFoundError, Resource
+from resync.lab.kube import DEFINITIONS, NAMESPACES, PODS, ConflictError, Kube, NotFoundError, Resource
 from resync.lab.manifests import NAMESPACE, PodPlan
 
 SERVED_TIMEOUT_S = 10.0
-_DEFINITIONS = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 _OPTED_IN = {"metadata": {"annotations": {"chaos-mesh.org/inject": "enabled"}}}
 
 
@@ -66,7 +65,7 @@ async def _install_kind(kube: Kube, manifest: dict[str, Any]) -> None:
     # The lab's own server brings the kinds along; a real one starts without. Whether they are served is asked
     # of both.
     with suppress(ConflictError):
-        await kube.create(_DEFINITIONS, None, manifest)
+        await kube.create(DEFINITIONS, None, manifest)
     resource = msgspec.convert(manifest["spec"], _Spec).resource
     await wait_until_async(
         lambda: _is_served(kube, resource),

@@ -11,7 +11,6 @@ detection of changes").
 """
 
 import asyncio
-import base64
 import json
 import logging
 import ssl
@@ -21,10 +20,13 @@ from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 import yaml
+
+from resync.lab import access
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,11 @@ PODS: Final = Resource("v1", "Pod", "pods")
 NODES: Final = Resource("v1", "Node", "nodes")
 NAMESPACES: Final = Resource("v1", "Namespace", "namespaces")
 EVENTS: Final = Resource("v1", "Event", "events")
+DEFINITIONS: Final = Resource(
+    "apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions"
+)
+DEPLOYMENTS: Final = Resource("apps/v1", "Deployment", "deployments")
+REPLICA_SETS: Final = Resource("apps/v1", "ReplicaSet", "replicasets")
 NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "NetworkChaos", "networkchaos")
 POD_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodChaos", "podchaos")
 POD_NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodNetworkChaos", "podnetworkchaos")
@@ -134,8 +141,8 @@ class Kube:
     def connect(cls, kubeconfig: Path) -> Self:
         """A client for the current context of the file. Raises KubeconfigError."""
         try:
-            access = _access(kubeconfig)
-            return cls(access.server, token=access.token, tls=_tls(access, kubeconfig.parent))
+            found = access.read(kubeconfig)
+            return cls(found.server, token=found.token, tls=access.tls(found, kubeconfig.parent))
         except (
             OSError,
             KeyError,
@@ -165,10 +172,17 @@ class Kube:
         """One object. Raises NotFoundError and the other KubeErrors."""
         return await self._call("GET", resource.path(namespace, name))
 
-    async def list(self, resource: Resource, namespace: str | None = None) -> tuple[Sequence[Object], str]:
-        """Every object of the kind and the version of the list. Raises KubeError."""
-        answer = await self._call("GET", resource.path(namespace))
+    async def list(
+        self, resource: Resource, namespace: str | None = None, labels: str = ""
+    ) -> tuple[Sequence[Object], str]:
+        """Every object of the kind (the selector fits), and the version of the list. Raises KubeError."""
+        query = f"?{urlencode({'labelSelector': labels})}" if labels else ""
+        answer = await self._call("GET", resource.path(namespace) + query)
         return answer.get("items") or [], answer["metadata"].get("resourceVersion", "")
+
+    async def document(self, path: str) -> Object:
+        """What the server says about itself at that path (discovery). Raises KubeError."""
+        return await self._call("GET", path)
 
     async def create(
         self,
@@ -193,6 +207,12 @@ class Kube:
         path = resource.path(namespace, name, subresource)
         return await self._call("PATCH", path, body, content_type="application/merge-patch+json")
 
+    async def replace(
+        self, resource: Resource, namespace: str | None, name: str, body: Object, *, subresource: str = ""
+    ) -> Object:
+        """The object (or its subresource) replaced; only the version in `body`: ConflictError otherwise."""
+        return await self._call("PUT", resource.path(namespace, name, subresource), body)
+
     async def delete(
         self,
         resource: Resource,
@@ -201,13 +221,19 @@ class Kube:
         *,
         uid: str = "",
         grace_s: int | None = None,
+        propagation: str = "",
     ) -> None:
-        """Delete, only the object with this uid if one is given. Raises NotFoundError, ConflictError."""
+        """Delete, only the object with this uid if one is given. Raises NotFoundError, ConflictError.
+
+        `propagation` (Background, Foreground, Orphan) is what becomes of its dependents.
+        """
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid:
             options["preconditions"] = {"uid": uid}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
+        if propagation:
+            options["propagationPolicy"] = propagation
         await self._call("DELETE", resource.path(namespace, name), options)
 
     async def follow(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[Change]:
@@ -307,43 +333,3 @@ async def _raise_for(answer: aiohttp.ClientResponse) -> None:
         message = text[:200] or str(answer.reason)
     fallback = UnavailableError if answer.status >= 500 or answer.status == 429 else RefusedError  # noqa: PLR2004
     raise _BY_STATUS.get(answer.status, fallback)(f"{message} ({answer.status})")
-
-
-@dataclass(frozen=True, slots=True)
-class _Access:
-    server: str
-    token: str | None
-    cluster: Mapping[str, Any]
-    user: Mapping[str, Any]
-
-
-def _access(kubeconfig: Path) -> _Access:
-    config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
-    context = _named(config["contexts"], config["current-context"])["context"]
-    cluster = _named(config["clusters"], context["cluster"])["cluster"]
-    user = _named(config.get("users") or [], context.get("user", "")).get("user") or {}
-    return _Access(cluster["server"], user.get("token"), cluster, user)
-
-
-def _named(entries: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    return next((entry for entry in entries if entry["name"] == name), {})
-
-
-def _tls(access: _Access, folder: Path) -> ssl.SSLContext | None:
-    if not access.server.startswith("https"):
-        return None
-    authority = _pem(access.cluster, "certificate-authority", folder)
-    context = ssl.create_default_context(cadata=authority.decode() if authority else None)
-    if access.cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if "client-certificate" in access.user:
-        key = folder / access.user["client-key"]
-        context.load_cert_chain(folder / access.user["client-certificate"], key)
-    return context
-
-
-def _pem(section: Mapping[str, Any], name: str, folder: Path) -> bytes | None:
-    if f"{name}-data" in section:
-        return base64.b64decode(section[f"{name}-data"])
-    return (folder / section[name]).read_bytes() if name in section else None

@@ -1,4 +1,4 @@
-"""The parts of a lab other than Prometheus: API server, link, node and mesh, from nothing to ready."""
+"""The parts of a lab other than Prometheus: API, link, node, mesh, controllers; from nothing to ready."""
 
 import asyncio
 import subprocess
@@ -14,6 +14,7 @@ from resync.kits.clocks import SystemClock
 from resync.kits.waits import wait_until_async
 from resync.lab import children, installing, prometheus, readiness
 from resync.lab.addresses import Block
+from resync.lab.controllers import run_controllers
 from resync.lab.errors import LabError, LabStartError
 from resync.lab.kube import Kube
 from resync.lab.link import Link
@@ -37,7 +38,7 @@ class Urls:
 
 @asynccontextmanager
 async def running(options: LabOptions, workspace: Workspace, block: Block) -> AsyncIterator[Kube]:
-    """The Kubernetes API with an open namespace, and link, node and mesh at work on it.
+    """The Kubernetes API with an open namespace, and link, node, mesh and controllers at work on it.
 
     Raises:
         LabStartError: a part did not come up.
@@ -60,6 +61,7 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
                 tasks.create_task(
                     _mesh(workspace, NodeDaemon(link, processes), options.seed), name="the mesh"
                 ),
+                tasks.create_task(_controllers(workspace), name="the controllers"),
             ]
             yield kube
             for task in lasting:
@@ -75,6 +77,10 @@ async def _node(workspace: Workspace, link: Link, processes: Processes, block: B
 
 async def _mesh(workspace: Workspace, daemon: NodeDaemon, seed: int) -> None:
     await run_mesh(workspace.kubeconfig, daemon, clock=SystemClock(), seed=seed)
+
+
+async def _controllers(workspace: Workspace) -> None:
+    await run_controllers(workspace.kubeconfig, clock=SystemClock())
 
 
 async def ready(

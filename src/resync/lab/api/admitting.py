@@ -110,10 +110,20 @@ def _metadata_causes(obj: JsonObject) -> Iterator[Cause]:
         yield Cause(
             "FieldValueTypeInvalid", "metadata.finalizers", "Invalid value: must be a list of strings"
         )
-    if not _is_list_of(dict, found.get("ownerReferences")):
-        yield Cause(
-            "FieldValueTypeInvalid", "metadata.ownerReferences", "Invalid value: must be a list of objects"
-        )
+    yield from _owner_causes(found.get("ownerReferences"))
+
+
+def _owner_causes(owners: Any) -> Iterator[Cause]:
+    path = "metadata.ownerReferences"
+    if not _is_list_of(dict, owners):
+        yield Cause("FieldValueTypeInvalid", path, "Invalid value: must be a list of objects")
+        return
+    for index, owner in enumerate(owners or ()):
+        for word in ("apiVersion", "kind", "name", "uid"):
+            if not isinstance(owner.get(word), str) or not owner[word]:
+                yield Cause(
+                    "FieldValueInvalid", f"{path}[{index}].{word}", 'Invalid value: "": must not be empty'
+                )
 
 
 def _is_list_of(kind: type, value: object) -> bool:

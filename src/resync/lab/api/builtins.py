@@ -11,6 +11,8 @@ from random import Random
 
 from resync.lab.api.errors import Cause
 from resync.lab.api.objects import JsonObject, metadata, name_of, section
+from resync.lab.api.selectors import label_predicate
+from resync.lab.labels import selector_text
 
 _SERVICE_NET = (10, 96)
 
@@ -96,8 +98,25 @@ def _patterns(node: object) -> Iterator[str]:
         yield from _patterns(part)
 
 
+def _workload(obj: JsonObject, _: Random) -> None:
+    obj["status"] = {"replicas": 0} if obj.get("kind") == "ReplicaSet" else {}
+
+
+def _workload_causes(obj: JsonObject) -> Iterator[Cause]:
+    selector = obj["spec"]["selector"]
+    template = obj["spec"]["template"]
+    if not selector_text(selector):
+        yield Cause("FieldValueInvalid", "spec.selector", "Invalid value: {}: empty selector is invalid")
+    elif not label_predicate(selector_text(selector))(template):
+        labels = dict(section(section(template, "metadata"), "labels"))
+        text = f"Invalid value: {labels}: `selector` does not match template `labels`"
+        yield Cause("FieldValueInvalid", "spec.template.metadata.labels", text)
+
+
 CHECKS: dict[tuple[str, str], Callable[[JsonObject], Iterator[Cause]]] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition_causes,
+    ("apps", "deployments"): _workload_causes,
+    ("apps", "replicasets"): _workload_causes,
 }
 """What the schema cannot say; asked once the schema is satisfied."""
 
@@ -106,4 +125,6 @@ ON_CREATE: dict[tuple[str, str], Callable[[JsonObject, Random], None]] = {
     ("", "namespaces"): _namespace,
     ("", "services"): _service,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
+    ("apps", "deployments"): _workload,
+    ("apps", "replicasets"): _workload,
 }

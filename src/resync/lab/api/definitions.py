@@ -3,13 +3,12 @@
 Creating a definition serves its kind at once; deleting it takes the kind and all its objects away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources as package_files
 from typing import Any
 
 import yaml
 
-from resync.lab.api import collecting
 from resync.lab.api.admitting import WriteOptions
 from resync.lab.api.deletion import DeleteOptions
 from resync.lab.api.objects import JsonObject, clone, is_terminating, metadata, name_of
@@ -35,11 +34,28 @@ def _loader() -> Any:
 
 def builtin_resources() -> list[Resource]:
     """The kinds of `kinds/`."""
+    definitions = list(_manifests("resync.lab.api.kinds"))
+    specs = {found["spec"]["names"]["plural"]: _spec_schema(found) for found in definitions}
     return [
         resource
-        for definition in _manifests("resync.lab.api.kinds")
-        for resource in from_definition(definition, custom=False)
+        for definition in definitions
+        for resource in from_definition(_with_specs(definition, specs), custom=False)
     ]
+
+
+def _spec_schema(definition: JsonObject) -> JsonObject | None:
+    """What the kind says about its own spec, if anything."""
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found: JsonObject | None = (schema.get("properties") or {}).get("spec")
+    return found
+
+
+def _with_specs(node: Any, specs: Mapping[str, JsonObject | None]) -> Any:
+    """The definition with each `x-resync-spec-of` replaced by the spec it names."""
+    if isinstance(node, dict):
+        named = node.get("x-resync-spec-of")
+        return specs[named] if named else {word: _with_specs(part, specs) for word, part in node.items()}
+    return [_with_specs(part, specs) for part in node] if isinstance(node, list) else node
 
 
 def own_definitions() -> list[JsonObject]:
@@ -52,7 +68,6 @@ def prepare(verbs: Verbs, definitions: list[JsonObject]) -> None:
     verbs.catalogue.add(builtin_resources())
     verbs.on_put.append(lambda kind, body: _serve(verbs, kind, body))
     verbs.on_removed.append(lambda kind, _: _after_removal(verbs, kind))
-    collecting.prepare(verbs)
     for name in FIRST_NAMESPACES:
         _create(verbs, "", "namespaces", {"metadata": {"name": name}})
     for definition in definitions:

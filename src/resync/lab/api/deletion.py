@@ -11,6 +11,8 @@ from resync.lab.api.objects import JsonObject, finalizers, is_terminating, metad
 
 POD_GRACE_S = 30
 _FINISHED = frozenset({"Succeeded", "Failed"})
+_HELD_BY = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
+"""The finalizer by which the garbage collector sees how an object is to be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,15 @@ def grace_of(obj: JsonObject, asked_s: int | None, *, is_pod: bool) -> int:
     return int(spec.get("terminationGracePeriodSeconds", POD_GRACE_S))
 
 
-def mark(obj: JsonObject, grace_s: int, now_s: float) -> bool:
+def mark(obj: JsonObject, grace_s: int, now_s: float, propagation: str = "") -> bool:
     """Write down that the object is going; returns whether anything changed.
 
-    A shorter grace overrides a longer.
+    A shorter grace overrides a longer. What becomes of dependents is said at the first deletion only.
     """
     found = metadata(obj)
     first = not is_terminating(obj)
+    if first and propagation in _HELD_BY:
+        found["finalizers"] = sorted({*finalizers(obj), _HELD_BY[propagation]})
     if not first and grace_s >= int(found.get("deletionGracePeriodSeconds") or 0):
         return False
     found["deletionTimestamp"] = timestamp(now_s + grace_s)

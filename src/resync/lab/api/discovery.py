@@ -26,7 +26,13 @@ _FIXED: dict[str, JsonObject] = {
     "version": VERSION,
 }
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_SUBRESOURCE_VERBS = {"status": ("get", "patch", "update"), "scale": ("get", "patch", "update")}
+_SUBRESOURCE_VERBS = {
+    "status": ("get", "patch", "update"),
+    "scale": ("get", "patch", "update"),
+    "log": ("get",),
+}
+_FOREIGN_KINDS = {"scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"}}
+"""Subresources that speak another kind than their object's."""
 
 
 def answer(path: str, catalogue: Catalogue) -> JsonObject | None:
@@ -93,6 +99,7 @@ def _entries(resource: Resource) -> Iterator[JsonObject]:
             "namespaced": resource.namespaced,
             "kind": resource.kind,
             "verbs": list(_SUBRESOURCE_VERBS.get(word, ("create", "update"))),
+            **_FOREIGN_KINDS.get(word, {}),
         }
 
 

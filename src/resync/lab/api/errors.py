@@ -166,6 +166,11 @@ def expired(asked: int, oldest: int) -> ApiError:
     return ApiError(410, "Expired", f"too old resource version: {asked} ({oldest})")
 
 
+def internal(why: str) -> ApiError:
+    """500: the fault is the server's, or of somebody it had to ask."""
+    return ApiError(500, "InternalError", f"Internal error occurred: {why}")
+
+
 def in_the_future(asked: int, newest: int) -> ApiError:
     """504: a version that has not happened yet."""
     cause = Cause("ResourceVersionTooLarge", "", "Too large resource version")

@@ -9,6 +9,7 @@ ours:
 - `x-resync-create-on-update: true`: a PUT of a name that does not exist creates it;
 - `x-resync-generation: spec | none`: what a rise of metadata.generation follows;
 - `x-resync-subresources: [...]`: subresources beyond status and scale;
+- `x-resync-spec-of: pods`: in a schema, the place of that kind's own spec (a workload's pod template);
 - `x-resync-stored-as` and `x-resync-renames`: one kind seen through two API groups (events).
 """
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import aiohttp
 from aiohttp import web
 
-from resync.lab.api import binding, collecting, discovery, errors, requests
+from resync.lab.api import binding, discovery, errors, nodelogs, requests, scaling
 from resync.lab.api.answers import Renderer, object_answer
 from resync.lab.api.errors import ApiError
 from resync.lab.api.objects import JsonObject, uid_of
@@ -18,6 +19,8 @@ from resync.lab.api.targets import Target, parse_path
 from resync.lab.api.verbs import Verbs, Written
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
+_NOT_WRITTEN = frozenset([*binding.POSTED, nodelogs.LOG])
+_TO_NODES = web.AppKey("to_nodes", aiohttp.ClientSession)
 _HEALTH = frozenset({"/healthz", "/readyz", "/livez", "/health"})
 
 
@@ -33,6 +36,7 @@ class ApiServer:
         """The application, to be run by an aiohttp runner."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         application.router.add_route("*", "/{path:.*}", self.handle)
+        application.cleanup_ctx.append(_with_session)
         return application
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -85,6 +89,8 @@ class ApiServer:
     # Reading
 
     async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
+        if target.subresource in self._READS:
+            return await self._READS[target.subresource](self, request, target)
         renderer = self._renderer(request, target)
         if target.name:
             return renderer.one(self.verbs.get(target))
@@ -95,6 +101,17 @@ class ApiServer:
             return await stream.answer()
         requests.check_list_version(request.query, self.verbs.store.version)
         return renderer.many(self.verbs.select(target.resource, matches), self.verbs.store.version)
+
+    async def _scale(self, _: web.Request, target: Target) -> web.StreamResponse:
+        return object_answer(scaling.scale_of(self.verbs.get(target)))
+
+    async def _log(self, request: web.Request, target: Target) -> web.StreamResponse:
+        address = nodelogs.address_of(self.verbs, target, request.query)
+        return await nodelogs.relay(request, request.app[_TO_NODES], address)
+
+    _READS: ClassVar[
+        dict[str, Callable[["ApiServer", web.Request, Target], Awaitable[web.StreamResponse]]]
+    ] = {scaling.SCALE: _scale, nodelogs.LOG: _log}
 
     # Writing
 
@@ -111,17 +128,21 @@ class ApiServer:
         return self._written(request, target, self.verbs.create(target, sent, options))
 
     def _update(self, request: web.Request, target: Target, body: bytes) -> web.Response:
-        if not target.name or target.subresource in binding.POSTED:
+        if not target.name or target.subresource in _NOT_WRITTEN:
             raise errors.method_not_allowed()
         options = requests.write_options(request.query, request.headers)
         sent = requests.decoded(request.headers, body)
+        if target.subresource == scaling.SCALE:
+            return object_answer(scaling.write(self.verbs, target, lambda _: sent, options))
         return self._written(request, target, self.verbs.update(target, sent, options))
 
     def _patch(self, request: web.Request, target: Target, body: bytes) -> web.Response:
-        if not target.name or target.subresource in binding.POSTED:
+        if not target.name or target.subresource in _NOT_WRITTEN:
             raise errors.method_not_allowed()
         options = requests.write_options(request.query, request.headers)
         patcher = requests.patcher(request.headers, body, target)
+        if target.subresource == scaling.SCALE:
+            return object_answer(scaling.write(self.verbs, target, patcher, options))
         if requests.is_apply(request.headers):
             return self._written(request, target, self.verbs.apply(target, patcher, options))
         return self._written(request, target, self.verbs.patch(target, patcher, options))
@@ -141,8 +162,6 @@ class ApiServer:
             matches = requests.matches(request.query, target)
             deleted = self.verbs.delete_collection(target, matches, options)
             return renderer.many(deleted, self.verbs.store.version)
-        if options.propagation == "Orphan" and not options.dry_run:
-            collecting.release(self.verbs, self.verbs.get(target).body)
         item, gone = self.verbs.delete(target, options)
         if gone and target.resource.stored_as != ("", "pods"):
             return object_answer(_deleted(target, item))
@@ -154,6 +173,13 @@ class ApiServer:
         "PATCH": _patch,
         "DELETE": _delete,
     }
+
+
+async def _with_session(application: web.Application) -> AsyncIterator[None]:
+    """The connections to nodes live as long as the server."""
+    async with aiohttp.ClientSession() as session:
+        application[_TO_NODES] = session
+        yield
 
 
 def _same(sent: str, expected: str) -> bool:

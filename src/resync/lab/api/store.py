@@ -89,10 +89,6 @@ class Store:
             found = self._shelves[kind] = Shelf(self.log_length_max)
         return found
 
-    def shelves(self) -> list[tuple[GroupPlural, Shelf]]:
-        """Every shelf there is."""
-        return list(self._shelves.items())
-
     def put(self, kind: GroupPlural, key: Key, body: JsonObject) -> Item:
         """Store `body` (kept as is: the caller gives it away) at the next version and tell the listeners."""
         shelf = self.shelf(kind)

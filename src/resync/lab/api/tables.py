@@ -6,6 +6,7 @@ from typing import Any
 
 from resync.lab.api.objects import JsonObject, metadata, parse_timestamp, section
 from resync.lab.api.resources import Column, Resource
+from resync.lab.labels import selector_text
 
 _NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
 _AGE = Column("Age", kind="date", path=".metadata.creationTimestamp")
@@ -171,6 +172,27 @@ def _endpoint_addresses(endpoints: JsonObject, _: float) -> str:
     return ",".join(found) or "<none>"
 
 
+def _status_count(word: str) -> Callable[[JsonObject, float], object]:
+    return lambda workload, _: section(workload, "status").get(word) or 0
+
+
+def _deployment_ready(deployment: JsonObject, _: float) -> str:
+    ready = section(deployment, "status").get("readyReplicas") or 0
+    return f"{ready}/{section(deployment, 'spec').get('replicas')}"
+
+
+def _template(word: str) -> Callable[[JsonObject, float], object]:
+    def column(workload: JsonObject, _: float) -> str:
+        containers = workload["spec"]["template"]["spec"]["containers"]
+        return ",".join(str(container[word]) for container in containers)
+
+    return column
+
+
+def _label_selector(workload: JsonObject, _: float) -> str:
+    return selector_text(section(section(workload, "spec"), "selector"))
+
+
 def _data_count(config: JsonObject, _: float) -> int:
     return len(section(config, "data")) + len(section(config, "binaryData"))
 
@@ -193,6 +215,14 @@ _COMPUTED: dict[str, Callable[[JsonObject, float], object]] = {
     "service_ports": _service_ports,
     "endpoint_addresses": _endpoint_addresses,
     "data_count": _data_count,
+    "replicas": _status_count("replicas"),
+    "ready_replicas": _status_count("readyReplicas"),
+    "updated_replicas": _status_count("updatedReplicas"),
+    "available_replicas": _status_count("availableReplicas"),
+    "deployment_ready": _deployment_ready,
+    "template_containers": _template("name"),
+    "template_images": _template("image"),
+    "label_selector": _label_selector,
     "event_age": _event_age,
     "event_object": _event_object,
 }

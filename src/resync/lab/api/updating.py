@@ -143,6 +143,9 @@ def check_rules(target: Target, current: JsonObject, new: JsonObject) -> None:
         causes.append(Cause("FieldValueForbidden", "metadata.finalizers", f"{text}{sorted(added)}"))
     if target.resource.stored_as == ("", "pods") and _frozen_pod(current) != _frozen_pod(new):
         causes.append(Cause("FieldValueForbidden", "spec", _POD_SPEC_FROZEN))
+    if target.resource.group == "apps" and current["spec"]["selector"] != new["spec"]["selector"]:
+        text = f"Invalid value: {new['spec']['selector']}: field is immutable"
+        causes.append(Cause("FieldValueInvalid", "spec.selector", text))
     if causes:
         raise errors.invalid(target.subject, causes)
 

@@ -23,7 +23,6 @@ from resync.lab.api.objects import (
     name_of,
     section,
     timestamp,
-    uid_of,
 )
 from resync.lab.api.resources import Catalogue, Resource
 from resync.lab.api.selectors import Predicate
@@ -177,7 +176,7 @@ class Verbs:
         last = clone(current.body)
         is_pod = target.resource.stored_as == PODS
         grace_s = deletion.grace_of(last, options.grace_s, is_pod=is_pod)
-        changed = deletion.mark(last, grace_s, self.clock.wall_s())
+        changed = deletion.mark(last, grace_s, self.clock.wall_s(), options.propagation)
         if target.resource.stored_as == NAMESPACES:
             last["status"] = {**section(last, "status"), "phase": "Terminating"}
         if options.dry_run:
@@ -212,8 +211,3 @@ class Verbs:
         for follow_up in self.on_removed:
             follow_up(kind, item.body)
         return item
-
-    def by_uid(self, uid: str) -> Item | None:
-        """The object with that uid, of whatever kind."""
-        items = (item for _, shelf in self.store.shelves() for item in shelf.items.values())
-        return next((item for item in items if uid_of(item.body) == uid), None)

@@ -24,6 +24,9 @@ from resync.lab.kube import NODES, PODS, ConflictError, Kube, KubeError, NotFoun
 from resync.lab.link import LinkPort
 from resync.lab.node import warden
 from resync.lab.node.allocation import Addresses
+from resync.lab.node.errors import NoLogError
+from resync.lab.node.logs import PodLog
+from resync.lab.node.logs import serving as logs_served
 from resync.lab.node.objects import Pod
 from resync.lab.node.processes import Processes
 from resync.lab.node.statuses import stamp
@@ -61,9 +64,10 @@ async def run_node(
     ):
         host_ip = "127.0.0.1"
         around = Surroundings(kube, link, processes, clock, Addresses(cidr), session, logs, outer, host_ip)
-        async with _guarded(outer):
-            await _register(kube, name, host_ip, clock)
-            await Node(around, name).run()
+        node = Node(around, name)
+        async with _guarded(outer), logs_served(host_ip, node.log_of) as log_port:
+            await _register(kube, name, host_ip, clock, log_port)
+            await node.run()
 
 
 class Node:
@@ -134,6 +138,13 @@ class Node:
         except KubeError as error:
             log.warning("pod %s is not bound: %s", pod.key, error)
 
+    def log_of(self, namespace: str, name: str) -> PodLog:
+        """What the pod of that name has said; of several, the youngest. Raises NoLogError."""
+        for worker in reversed(self._workers.values()):
+            if worker.pod.key == f"{namespace}/{name}":
+                return worker.log
+        raise NoLogError("container")
+
     async def _end_all(self) -> None:
         for worker in self._workers.values():
             worker.stop(END_GRACE_S, gone=True)
@@ -146,7 +157,7 @@ def _grace_s(pod: Pod) -> float:
     return float(given if given is not None else pod.spec.termination_grace_period_seconds)
 
 
-async def _register(kube: Kube, name: str, host_ip: str, clock: Clock) -> None:
+async def _register(kube: Kube, name: str, host_ip: str, clock: Clock, log_port: int) -> None:
     """Make or refresh the Node object."""
     try:
         await kube.create(
@@ -159,6 +170,7 @@ async def _register(kube: Kube, name: str, host_ip: str, clock: Clock) -> None:
     status = {
         "addresses": [{"type": "InternalIP", "address": host_ip}, {"type": "Hostname", "address": name}],
         "conditions": [{**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": log_port}},
         "capacity": {"pods": "254"},
         "allocatable": {"pods": "254"},
     }

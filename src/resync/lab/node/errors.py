@@ -19,3 +19,7 @@ class DaemonError(NodeError):
 
 class NoSuchPodError(DaemonError):
     """The daemon was asked about a pod that does not run here."""
+
+
+class NoLogError(NodeError):
+    """No container that was asked about has said anything here."""

@@ -28,6 +28,7 @@ from resync.lab.node import containers
 from resync.lab.node.allocation import Addresses, Pair
 from resync.lab.node.backoff import RestartPause
 from resync.lab.node.errors import NodeError
+from resync.lab.node.logs import PodLog
 from resync.lab.node.objects import ADDRESS, Pod
 from resync.lab.node.probing import watch_readiness
 from resync.lab.node.processes import Processes
@@ -62,6 +63,7 @@ class PodWorker:
     def __init__(self, pod: Pod, around: Surroundings) -> None:
         self.pod = pod
         self._around = around
+        self.log = PodLog(around.logs / f"{pod.metadata.namespace}_{pod.metadata.name}.log")
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
         self._disturbed = asyncio.Event()
@@ -135,6 +137,7 @@ class PodWorker:
                 image, pause = self.pod.container.image, RestartPause()
             started_s = self._around.clock.monotonic_s()
             ended = await self._run_once(pair)
+            self.log.finish()
             renewed = image != self.pod.container.image
             if not renewed and is_final(self.pod, ended.exit_code):
                 self._set(ended)
@@ -159,9 +162,9 @@ class PodWorker:
         """One life of the process."""
         self._take_notice()
         env = containers.environment(self.pod, pair, self._around.outer_env)
-        log_file = self._around.logs / f"{self.pod.metadata.namespace}_{self.pod.metadata.name}.log"
+        self.log.begin()
         try:
-            process = containers.start(self.pod, env, log_file)
+            process = containers.start(self.pod, env, self.log.path)
         except OSError as error:
             log.error("pod %s cannot start: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
             now_s = self._around.clock.wall_s()
