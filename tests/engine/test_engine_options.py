@@ -44,7 +44,8 @@ def test_without_the_option_an_engine_of_the_lab_publishes_and_replays() -> None
         (["--blocks", "0"], "--blocks"),
         (["--flaw", "drop-evnt"], "'drop-evnt' is not NAME"),
         (["--flaw", "silent:soon"], "'silent:soon' is not NAME"),
-        (["--nonsense"], "--nonsense"),
+        (["--nonsense"], "--nonsense is no option of this engine"),
+        (["--no-enable-prefix-caching"], "--no-enable-prefix-caching is no option"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(arguments: list[str], sentence: str) -> None:
@@ -90,3 +91,33 @@ def test_no_flaw_changes_nothing() -> None:
     distortion = Distortion(flaws.NO_FLAW)
     assert distortion.applied(happenings, 9) == happenings
     assert not distortion.silences(10**9)
+
+
+def test_a_manifest_for_vllm_needs_no_rewriting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_BIND_IP", "127.9.1.4")
+    written = (
+        "--host 0.0.0.0 --port 8001 --model facebook/opt-125m --served-model-name test-model --dtype half"
+    )
+    ignored = "--gpu-memory-utilization 0.9 --max-model-len=2048 --enforce-eager --enable-prefix-caching"
+    options = parse([*written.split(), *ignored.split(), "--num-gpu-blocks-override", "64"])
+    assert (options.host, options.http_port, options.model) == ("127.9.1.4", 8001, "test-model")
+    assert options.blocks == 64
+    assert parse(["--host", "127.0.0.9", "facebook/opt-125m"]).model == "facebook/opt-125m"
+    assert parse(["--host", "127.0.0.9"]).host == "127.0.0.9"
+
+
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [
+        (["--enable-kv-cache-events"], '"enable_kv_cache_events": true'),
+        (["--kv-events-publisher", "zmq"], '"publisher": "zmq"'),
+        (["--kv-events-endpoint", "tcp://*:5557"], '"endpoint": "tcp://*:5557"'),
+        (["--kv-events-replay-endpoint", "tcp://*:5558"], '"replay_endpoint": "tcp://*:5558"'),
+    ],
+)
+def test_a_flag_that_never_was_is_refused_with_what_to_write_instead(flag: list[str], key: str) -> None:
+    with pytest.raises(OptionsError) as caught:
+        parse(flag)
+    said = str(caught.value)
+    assert said.startswith(f"vLLM has no flag {flag[0]}, ")
+    assert f"--kv-events-config '{{{key}, ...}}'" in said

@@ -46,6 +46,57 @@ def test_text_is_a_prompt_too(engine: EngineFactory) -> None:
     assert usages[1]["prompt_tokens_details"]["cached_tokens"] == 8
 
 
+def chat(*turns: str, model: str = "llama2-7b") -> dict[str, Any]:
+    roles = ("user", "assistant")
+    messages = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+    return {"model": model, "messages": messages, "max_tokens": 2}
+
+
+def test_a_longer_conversation_finds_the_prefix_of_the_shorter(engine: EngineFactory) -> None:
+    server = engine("--block-size", "4")
+    first = server.ask("/v1/chat/completions", chat("to be, or not to be"))[1]
+    assert (first["object"], first["choices"][0]["message"]["role"]) == ("chat.completion", "assistant")
+    assert (first["usage"]["completion_tokens"], first["choices"][0]["finish_reason"]) == (2, "length")
+    said = first["choices"][0]["message"]["content"]
+    status, second = server.ask("/v1/chat/completions", chat("to be, or not to be", said, "that is"))
+    assert status == 200
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] >= 12
+    parts = {"role": "user", "content": [{"type": "text", "text": "to be, or not to be"}]}
+    body = {**chat(), "messages": [parts]}
+    same = server.ask("/v1/chat/completions", body)[1]
+    assert same["usage"]["prompt_tokens"] == first["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "sentence"),
+    [
+        ("/v1/chat/completions", chat(), 400, "the body cannot be used"),
+        ("/v1/chat/completions", chat("x", model="other"), 404, "does not exist"),
+        ("/v1/chat/completions", {**chat("x"), "stream": True}, 400, "streaming is not simulated"),
+        ("/tokenize", {}, 400, "one of the two"),
+        ("/tokenize", {"prompt": "x", "model": "other"}, 404, "does not exist"),
+    ],
+    ids=["no turn", "model", "stream", "nothing", "tokens of another model"],
+)
+def test_a_chat_that_cannot_be_served_gets_a_sentence(
+    small_engine: Any, path: str, body: dict[str, Any], status: int, sentence: str
+) -> None:
+    answered, answer = small_engine.ask(path, body)
+    assert answered == status
+    assert sentence in answer["error"]["message"]
+
+
+def test_tokenize_tells_the_tokens_a_completion_would_compute(engine: EngineFactory) -> None:
+    server = engine()
+    text = server.ask("/tokenize", {"prompt": "to be, or not to be"})[1]
+    assert (text["count"], len(text["tokens"]), text["max_model_len"]) == (7, 7, 6400)
+    assert server.complete(text["tokens"])["prompt_tokens"] == 7
+    assert server.ask("/tokenize", {"model": "llama2-7b", "prompt": ""})[1]["tokens"] == []
+    turns = server.ask("/tokenize", {"messages": chat("to be")["messages"]})[1]
+    used = server.ask("/v1/chat/completions", chat("to be"))[1]["usage"]
+    assert turns["count"] == used["prompt_tokens"]
+
+
 def test_it_introduces_itself_as_vllm_does(engine: EngineFactory) -> None:
     server = engine(env={"POD_NAME": "engine-7"})
     assert server.ask("/health")[0] == 200

@@ -12,11 +12,10 @@ from resync.engine.process import run
 def main() -> int:
     """Exit status: 0 after SIGTERM, 1 when an address is taken, 2 for a wrong argument."""
     try:
-        options = parse(sys.argv[1:])
+        return run(parse(sys.argv[1:]))
     except OptionsError as error:
         click.echo(f"resync.engine: {error}", err=True)
         return 2
-    return run(options)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import click
 
-from resync.engine import flaws, kv_events_config
+from resync.engine import flaws, kv_events_config, vllm_flags
 from resync.engine.errors import OptionsError
 from resync.engine.flaws import Flaw
 from resync.engine.kv_events_config import KvEventsConfig
@@ -31,10 +32,12 @@ class Options:
     pod_key: str
     http_port: int
     timing: Timing
+    keep_cache: Path | None
     flaw: Flaw
 
 
 _MS = 1e-3
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  what is asked for, not where it listens
 _POSITIVE = click.IntRange(min=1)
 _DURATION = click.FloatRange(min=0)
 
@@ -44,9 +47,20 @@ def _values(forms: type[StrEnum]) -> list[str]:
 
 
 @click.command("resync.engine", help="A simulated vLLM: KV blocks, KV events, OpenAI completions.")
-@click.option("--model", default="llama2-7b", show_default=True, help="name it serves")
+@click.argument("model_tag", required=False)
+@click.option("--model", default="llama2-7b", show_default=True, help="MODEL_TAG is the same")
+@click.option("--served-model-name", help="the name it answers to; default: the model")
+@click.option("--host", default="0.0.0.0", help="0.0.0.0: the address of the pod")  # noqa: S104
 @click.option("--block-size", type=_POSITIVE, default=16, show_default=True, help="tokens per block")
-@click.option("--blocks", type=_POSITIVE, default=400, show_default=True, help="size of the KV cache")
+@click.option(
+    "--blocks",
+    "--num-gpu-blocks-override",
+    "blocks",
+    type=_POSITIVE,
+    default=400,
+    show_default=True,
+    help="size of the KV cache",
+)
 @click.option(
     "--kv-events-config", "kv_events", help="JSON, vLLM's keys and defaults; default: on, with replay"
 )
@@ -55,12 +69,21 @@ def _values(forms: type[StrEnum]) -> list[str]:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the generated tokens"
 )
-@click.option("--http-port", type=click.IntRange(0, 65_535), default=8000, show_default=True)
+@click.option(
+    "--http-port", "--port", "http_port", type=click.IntRange(0, 65_535), default=8000, show_default=True
+)
 @click.option("--prefill-base-ms", type=_DURATION, default=2.0, show_default=True)
 @click.option(
     "--prefill-token-ms", type=_DURATION, default=0.05, show_default=True, help="per uncached token"
 )
 @click.option("--decode-token-ms", type=_DURATION, default=1.0, show_default=True)
+@click.option(
+    "--keep-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="blocks survive a restart: kept in DIR, published anew in batch 0; default: lost, as in vLLM",
+)
+@vllm_flags.without_effect
 @click.option("--flaw", default="none", show_default=True, help="deliberate defect, NAME[:AFTER]")
 def _command(**raw: Any) -> dict[str, Any]:
     return raw
@@ -73,6 +96,8 @@ def parse(arguments: Sequence[str]) -> Options:
     """
     try:
         raw = _command.main(list(arguments), prog_name="python -m resync.engine", standalone_mode=False)
+    except click.NoSuchOption as error:
+        raise OptionsError(vllm_flags.why_unknown(error.option_name)) from error
     except click.ClickException as error:
         raise OptionsError(error.format_message()) from error
     if not isinstance(raw, dict):
@@ -82,6 +107,9 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _options(raw: dict[str, Any]) -> Options:
     namespace, name = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", "engine-0")
+    model, served = raw.pop("model_tag") or raw.pop("model"), raw.pop("served_model_name")
+    raw.pop("model", None)
+    host = raw.pop("host")
     config, wire_form, hash_form, flaw = (
         raw.pop(key) for key in ("kv_events", "wire_form", "hash_form", "flaw")
     )
@@ -94,7 +122,8 @@ def _options(raw: dict[str, Any]) -> Options:
         kv_events=kv_events_config.LAB_DEFAULT if config is None else kv_events_config.parse(config),
         wire_form=WireForm(wire_form),
         hash_form=HashForm(hash_form),
-        host=os.environ.get("POD_BIND_IP", "127.0.0.1"),
+        model=served or model,
+        host=os.environ.get("POD_BIND_IP", "127.0.0.1") if host in _EVERYWHERE else host,
         pod_key=f"{namespace}/{name}",
         timing=timing,
         flaw=flaws.parse(flaw),

@@ -15,7 +15,7 @@ events. The journal is written at the same spots, and is what truth is read from
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resync.engine.errors import PoolExhaustedError
@@ -78,6 +78,25 @@ class BlockPool:
         """Copies of every block held now. The pool's own counter: read it, do not write it."""
         return self._held
 
+    def by_reuse(self) -> list[FullBlock | None]:
+        """What every slot holds, the one to be reused first in front, those in use last."""
+        used = (slot for slot, users in enumerate(self._users) if users)
+        return [self._content[slot] for slot in (*self._free, *used)]
+
+    def restore(self, contents: Sequence[FullBlock | None]) -> None:
+        """Fill free slots in this order of reuse; of more than there are slots, with the last ones.
+
+        Only an empty pool can be restored. The blocks happen as stores, parents first.
+        """
+        assert not self._held, "only an empty pool is restored"
+        kept = contents[-self.slots_total :]
+        for slot, block in zip(list(self._free), kept, strict=False):
+            if block is not None:
+                self._put(slot, block)
+            self._free.move_to_end(slot)
+        for block in _parents_first([block for block in kept if block is not None]):
+            self._happened(Stored((block,)))
+
     def match(self, chain: Sequence[FullBlock]) -> int:
         """How many leading blocks of `chain` are held now. Changes nothing, the LRU order included."""
         for length, block in enumerate(chain):
@@ -106,10 +125,7 @@ class BlockPool:
         for slot, block in zip(slots, blocks, strict=True):
             assert self._users[slot], "only a slot in use is filled"
             assert self._content[slot] is None, "a full slot is not filled again"
-            self._content[slot] = block
-            self._cached.setdefault(block.digest, {})[slot] = None
-            self._held[block] += 1
-            self.journal.stored(block)
+            self._put(slot, block)
         self._happened(Stored(tuple(blocks)))
 
     def release(self, slots: Sequence[int]) -> None:
@@ -134,6 +150,12 @@ class BlockPool:
         taken = list(self._happenings)
         self._happenings.clear()
         return taken
+
+    def _put(self, slot: int, block: FullBlock) -> None:
+        self._content[slot] = block
+        self._cached.setdefault(block.digest, {})[slot] = None
+        self._held[block] += 1
+        self.journal.stored(block)
 
     def _use(self, slot: int) -> None:
         self._free.pop(slot, None)
@@ -165,3 +187,15 @@ class BlockPool:
     def _happened(self, happening: Happening) -> None:
         assert len(self._happenings) < HAPPENINGS_MAX, "nobody takes the pool's happenings"
         self._happenings.append(happening)
+
+
+def _parents_first(blocks: Iterable[FullBlock]) -> list[FullBlock]:
+    """The blocks, none before its parent; one whose parent is not among them counts as a root."""
+    children: dict[int | None, list[FullBlock]] = {}
+    here = {block.hash for block in blocks}
+    for block in blocks:
+        children.setdefault(block.parent_hash if block.parent_hash in here else None, []).append(block)
+    ordered = children.pop(None, [])
+    for block in ordered:  # grows while it is walked: a block's children follow once it is reached
+        ordered += children.pop(block.hash, [])
+    return ordered

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from resync.engine import metrics
 from resync.engine.history import History
+from resync.engine.keeping import CacheFile
 from resync.engine.options import Options
 from resync.engine.outlets import Outlet, outlet_for
 from resync.engine.pool import BlockPool
@@ -28,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 def run(options: Options) -> int:
-    """Run until SIGTERM or SIGINT: 0. Returns 1, with a sentence logged, when an address cannot be used."""
+    """Run until SIGTERM or SIGINT: 0. Returns 1, with a sentence logged, when an address cannot be used.
+
+    Raises OptionsError when the cache that was kept is not this engine's.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
         asyncio.run(_run(options))
@@ -60,8 +64,13 @@ def _assemble(options: Options, outlet: Outlet) -> tuple[Stepper, EngineServer]:
     clock = SystemClock()
     pool = BlockPool(slots_total=options.blocks, block_size=options.block_size)
     history = History(pool)
+    kept = None if options.keep_cache is None else CacheFile(options.keep_cache, options.pod_key)
+    if kept is not None:
+        pool.restore(kept.load(block_size=options.block_size))
     scheduler = Scheduler(pool, timing=options.timing, seed=options.seed)
-    stepper = Stepper(scheduler, history, outlet=outlet, clock=clock, flaw=options.flaw)
+    stepper = Stepper(
+        scheduler, history, outlet=outlet, clock=clock, flaw=options.flaw, keep=kept.save if kept else None
+    )
     server = EngineServer(
         stepper,
         history,

@@ -6,13 +6,12 @@ Bodies are parsed once into typed records; a request that does not fit gets a se
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from resync.engine import tokens
+from resync.engine import bodies, tokens
 from resync.engine.errors import JournalTooShortError, RequestRefusedError, SequenceAheadError
 from resync.engine.hashing import FullBlock, extend
 from resync.engine.history import History, Past
@@ -23,24 +22,7 @@ from resync.kits.clocks import Clock
 VERSION = "0.32.0+resync"
 """The vLLM release whose behaviour is simulated."""
 
-TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
-Prompt = str | list[TokenId]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class CompletionBody(msgspec.Struct, frozen=True):
-    """What `POST /v1/completions` understands; other OpenAI fields are ignored."""
-
-    model: str
-    prompt: Prompt
-    max_tokens: int = 16
-    stream: bool = False
-
-
-class MatchBody(msgspec.Struct, frozen=True):
-    """What `POST /truth/match` asks about."""
-
-    prompt: Prompt
 
 
 class EngineServer:
@@ -81,6 +63,8 @@ class EngineServer:
                 web.get("/truth", self._truth),
                 web.post("/truth/match", self._match),
                 web.post("/v1/completions", self._completions),
+                web.post("/v1/chat/completions", self._chat),
+                web.post("/tokenize", self._tokenize),
             ]
         )
         if os.environ.get("VLLM_SERVER_DEV_MODE") == "1":
@@ -106,7 +90,7 @@ class EngineServer:
             "owned_by": "vllm",
             "root": self._model,
             "parent": None,
-            "max_model_len": self._pool.slots_total * self._pool.block_size,
+            "max_model_len": self._longest,
         }
         return _json({"object": "list", "data": [model]})
 
@@ -117,7 +101,7 @@ class EngineServer:
         return _json({"success": self._pool.clear()})
 
     async def _match(self, request: web.Request) -> web.Response:
-        prompt = _token_ids((await _body(request, MatchBody)).prompt)
+        prompt = bodies.token_ids((await bodies.read(request, bodies.MatchBody)).prompt)
         chain: list[FullBlock] = []
         extend(chain, prompt, block_size=self._pool.block_size)
         return _json({"cached_tokens": self._pool.match(chain) * self._pool.block_size})
@@ -152,27 +136,50 @@ class EngineServer:
             raise RequestRefusedError(str(error), status=410) from error
 
     async def _completions(self, request: web.Request) -> web.Response:
-        body = await _body(request, CompletionBody)
-        if body.model != self._model:
-            raise RequestRefusedError(
-                f"the model `{body.model}` does not exist; this is {self._model}", status=404
-            )
-        if body.stream:
-            raise RequestRefusedError("streaming is not simulated: leave `stream` out")
-        work = Request(_token_ids(body.prompt), body.max_tokens)
+        body = await bodies.read(request, bodies.CompletionBody)
+        self._check(body.model, stream=body.stream)
+        work = Request(bodies.token_ids(body.prompt), body.max_tokens)
         await self._stepper.complete(work)
-        return _json(self._completion(work))
+        return _json(self._completion(work, "text_completion", {"text": tokens.as_text(work.output)}))
 
-    def _completion(self, work: Request) -> dict[str, object]:
+    async def _chat(self, request: web.Request) -> web.Response:
+        body = await bodies.read(request, bodies.ChatBody)
+        self._check(body.model, stream=body.stream)
+        work = Request(tokens.tokenize(bodies.conversation(body.messages)), body.output_tokens)
+        await self._stepper.complete(work)
+        message = {"role": "assistant", "content": tokens.as_text(work.output)}
+        return _json(self._completion(work, "chat.completion", {"message": message}))
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await bodies.read(request, bodies.TokenizeBody)
+        if (body.prompt is None) == (body.messages is None):
+            raise RequestRefusedError("tokenize takes a `prompt` or `messages`, one of the two")
+        self._check(body.model or self._model)
+        text = body.prompt if body.messages is None else bodies.conversation(body.messages)
+        ids = tokens.tokenize(text or "")
+        answer = {"count": len(ids), "max_model_len": self._longest, "tokens": ids, "token_strs": None}
+        return _json(answer)
+
+    def _check(self, model: str, *, stream: bool = False) -> None:
+        if model != self._model:
+            raise RequestRefusedError(
+                f"the model `{model}` does not exist; this is {self._model}", status=404
+            )
+        if stream:
+            raise RequestRefusedError("streaming is not simulated: leave `stream` out")
+
+    @property
+    def _longest(self) -> int:
+        return self._pool.slots_total * self._pool.block_size
+
+    def _completion(self, work: Request, kind: str, choice: dict[str, object]) -> dict[str, object]:
         prompt_tokens, output_tokens = len(work.prompt), len(work.output)
         return {
-            "id": f"cmpl-{secrets.token_hex(8)}",
-            "object": "text_completion",
+            "id": f"{'chatcmpl' if kind == 'chat.completion' else 'cmpl'}-{secrets.token_hex(8)}",
+            "object": kind,
             "created": int(self._clock.wall_s()),
             "model": self._model,
-            "choices": [
-                {"index": 0, "text": tokens.as_text(work.output), "logprobs": None, "finish_reason": "length"}
-            ],
+            "choices": [{"index": 0, "logprobs": None, "finish_reason": "length", **choice}],
             "usage": {
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": output_tokens,
@@ -180,20 +187,6 @@ class EngineServer:
                 "prompt_tokens_details": {"cached_tokens": work.cached_tokens},
             },
         }
-
-
-Body = TypeVar("Body", CompletionBody, MatchBody)
-
-
-async def _body(request: web.Request, kind: type[Body]) -> Body:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
-        raise RequestRefusedError(f"the body cannot be used: {error}") from error
-
-
-def _token_ids(prompt: Prompt) -> tuple[int, ...]:
-    return tokens.tokenize(prompt) if isinstance(prompt, str) else tuple(prompt)
 
 
 def _json(content: object, *, status: int = 200) -> web.Response:

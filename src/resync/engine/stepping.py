@@ -5,27 +5,40 @@ mark of sequence N would include changes that batch N does not tell.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Never
 
 from resync.engine.announcing import announced
 from resync.engine.flaws import Distortion, Flaw
+from resync.engine.hashing import FullBlock
 from resync.engine.history import History
 from resync.engine.outlets import Outlet
 from resync.engine.scheduling import Request, Scheduler
 from resync.kits.clocks import Clock
 from resync.kvsync.records import Batch
 
+Keep = Callable[[Sequence[FullBlock | None]], None]
+"""Takes what the slots hold after a step that changed it."""
+
 
 class Stepper:
     """Runs one scheduler for ever; completions wait here for their turn."""
 
     def __init__(
-        self, scheduler: Scheduler, history: History, *, outlet: Outlet, clock: Clock, flaw: Flaw
+        self,
+        scheduler: Scheduler,
+        history: History,
+        *,
+        outlet: Outlet,
+        clock: Clock,
+        flaw: Flaw,
+        keep: Keep | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._history = history
         self._outlet = outlet
         self._clock = clock
+        self._keep = keep
         self._distortion = Distortion(flaw)
         self._work = asyncio.Event()
         self._callers: dict[Request, asyncio.Future[None]] = {}
@@ -38,7 +51,8 @@ class Stepper:
         await caller
 
     async def run(self) -> Never:
-        """Step while there is work; until cancelled."""
+        """Step while there is work; until cancelled. What the pool held before is told first."""
+        self._publish()
         while True:
             await self._work.wait()
             await asyncio.sleep(self._scheduler.plan())
@@ -52,6 +66,8 @@ class Stepper:
     def _publish(self) -> None:
         pool = self._history.pool
         happenings = pool.take_happenings()
+        if happenings and self._keep is not None:
+            self._keep(pool.by_reuse())
         published = self._history.published_seq + 1
         if not happenings or not self._outlet.publishes or self._distortion.silences(published):
             return

@@ -7,9 +7,9 @@ one log file per pod.
 Why `preexec_fn` and no wrapper program: the child only calls prctl and getppid between fork and exec, and a
 wrapper would cost an interpreter start per container.
 
-Images mean nothing here but one: `pause`, of whatever registry and version, holds a program that does nothing
-and nothing else. So a container with a command of its own does not start on it, as on a real node, and one
-that relies on its image's command sleeps.
+Images mean nothing here but two: vLLM's, see `images`, and `pause`, of whatever registry and version, which
+holds a program that does nothing and nothing else. So a container with a command of its own does not start on
+it, as on a real node, and one that relies on its image's command sleeps.
 """
 
 import errno
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from resync.lab import children
+from resync.lab.node import images
 from resync.lab.node.allocation import Pair
 from resync.lab.node.errors import PodSpecError
 from resync.lab.node.objects import Pod
@@ -42,7 +43,7 @@ def check(pod: Pod) -> None:
         raise PodSpecError(
             f"pod {pod.key} has {len(pod.spec.containers)} containers; the lab's node runs one"
         )
-    if not (pod.container.command or pod.container.args):
+    if not images.command_of(pod.container):
         raise PodSpecError(f"pod {pod.key} has no command; the lab's node runs processes, not images")
     odd = [variable.name for variable in pod.container.env if variable.value_from is not None]
     if odd:
@@ -69,7 +70,7 @@ def program(pod: Pod) -> tuple[str, ...]:
     """What the container runs. Raises FileNotFoundError for a command its image does not have."""
     container = pod.container
     if container.image.rpartition("/")[2].partition(":")[0] != "pause":
-        return container.command + container.args
+        return images.command_of(container)
     if container.command:
         raise FileNotFoundError(
             errno.ENOENT,
