@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from resync.engine.errors import OptionsError
+from resync.engine.hashing import FullBlock, extend
+from resync.engine.keeping import CacheFile
 from resync.kvsync.records import BlockStored
 
 pytestmark = pytest.mark.integration
@@ -92,11 +95,15 @@ def test_a_kept_cache_keeps_its_order_of_eviction(engine: EngineFactory, tmp_pat
     assert lives(restart=True) == lives(restart=False)
 
 
-def test_a_cache_of_another_block_size_is_refused(engine: EngineFactory, tmp_path: Path) -> None:
-    server = engine("--keep-cache", str(tmp_path))
-    server.complete(list(range(33)))
-    server.process.kill()
-    server.process.wait(5)
-    with pytest.raises(TimeoutError):
-        engine("--keep-cache", str(tmp_path), "--block-size", "8")
-    assert "the blocks in" in (tmp_path / "engine-1.log").read_text()
+def test_a_cache_that_is_not_this_engines_is_refused(tmp_path: Path) -> None:
+    kept = CacheFile(tmp_path, "default/engine-0")
+    assert kept.load(block_size=4) == []
+    chain: list[FullBlock] = []
+    extend(chain, range(12), block_size=4)
+    kept.save([None, *chain])
+    assert kept.load(block_size=4) == [None, *chain]
+    with pytest.raises(OptionsError, match="are not of 8 tokens: remove it"):
+        kept.load(block_size=8)
+    kept.path.write_bytes(b"half")
+    with pytest.raises(OptionsError, match=r"cannot be read .*: remove it"):
+        kept.load(block_size=4)

@@ -36,6 +36,11 @@ def _appended(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return click.option(f"--{role}-arg", f"{role}_args", multiple=True, metavar="ARG", help=words)
 
 
+def _foreign(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    words = f"Run COMMAND (sh -c) as each {role} pod instead of ours; what it is told is said above."
+    return click.option(f"--{role}-cmd", f"{role}_cmd", metavar="COMMAND", help=words)
+
+
 _SHAPE = (
     click.option("--engines", type=click.IntRange(1, ENGINES_MAX), default=3, show_default=True),
     click.option(
@@ -45,6 +50,8 @@ _SHAPE = (
         show_default=True,
         help="Makes chance in the lab repeatable.",
     ),
+    _foreign("engine"),
+    _foreign("gateway"),
     _appended("engine"),
     _appended("gateway"),
     _appended("load"),
@@ -65,7 +72,21 @@ def _shaped(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "as_json", is_flag=True, help="Print lab.json instead of sentences.")
 @_shaped
 def up(owner_pid: int | None, as_json: bool, **shape: object) -> None:  # noqa: FBT001  # click passes by name
-    """Bring the lab up; return when all of it is ready."""
+    """Bring the lab up; return when all of it is ready.
+
+    Any program can be the gateway or the engines: --gateway-cmd, --engine-cmd. It finds in its environment
+    POD_NAME, POD_NAMESPACE, POD_IP (where others reach it), POD_BIND_IP (where it has to listen, and
+    connect from), KUBECONFIG, and the ports it has to listen on: PORT_HTTP, for an engine also
+    PORT_KV_EVENTS and PORT_KV_REPLAY. It is Ready once PORT_HTTP takes connections; Prometheus asks there
+    for /metrics; engines have to serve the model llama2-7b. For example:
+
+    \b
+      --engine-cmd 'vllm serve facebook/opt-125m --served-model-name llama2-7b
+                    --host $POD_BIND_IP --port $PORT_HTTP'
+    """  # noqa: D301  # \\b tells click not to wrap what follows
+    for role in ("engine", "gateway"):
+        if shape[f"{role}_cmd"] is not None and shape[f"{role}_args"]:
+            raise click.UsageError(f"--{role}-arg is for our {role}: write it into --{role}-cmd")
     order = Order(
         directory=str(state.state_dir()),
         options=msgspec.convert(shape, LabOptions),

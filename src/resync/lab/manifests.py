@@ -26,6 +26,8 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     engines: int = 3
     seed: int = 0
+    engine_cmd: str | None = None
+    gateway_cmd: str | None = None
     engine_args: tuple[str, ...] = ()
     gateway_args: tuple[str, ...] = ()
     load_args: tuple[str, ...] = ()
@@ -36,6 +38,15 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     def index_view(self) -> bool:
         """Whether the gateway shows its index, so that it can be asked and audited."""
         return "--no-index-view" not in self.gateway_args
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a program that is not ours stands in for engines or gateway: it owes us nothing."""
+        return self.engine_cmd is not None or self.gateway_cmd is not None
+
+    def command_for(self, role: "Role") -> str | None:
+        """The shell command that stands in for the role's own program."""
+        return {ENGINE.name: self.engine_cmd, GATEWAY.name: self.gateway_cmd}.get(role.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class PodPlan:
     number: int
     args: tuple[str, ...]
     block: Block
+    foreign_cmd: str | None = None
 
     @property
     def name(self) -> str:
@@ -127,26 +139,46 @@ class PodPlan:
         return {
             "name": self.role.name,
             "image": "resync",
-            "command": [sys.executable, "-m", self.role.module],
+            "command": self._command,
             "args": list(self.args),
             "ports": [{"name": name, "containerPort": number} for name, number in self.role.ports],
-            "env": [{"name": name, "value": value} for name, value in env.items()],
-            "readinessProbe": {
-                "httpGet": {"path": "/health", "port": self.role.http_port},
-                "periodSeconds": 1,
-                "timeoutSeconds": 2,
-            },
+            "env": [{"name": name, "value": value} for name, value in {**env, **self._told}.items()],
+            "readinessProbe": {**self._probe, "periodSeconds": 1, "timeoutSeconds": 2},
         }
+
+    @property
+    def _command(self) -> list[str]:
+        if self.foreign_cmd is not None:
+            return ["/bin/sh", "-c", self.foreign_cmd]
+        return [sys.executable, "-m", self.role.module]
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """The ports, for a program that does not know its role: PORT_HTTP, PORT_KV_EVENTS, PORT_KV_REPLAY."""
+        if self.foreign_cmd is None:
+            return {}
+        return {f"PORT_{name.upper().replace('-', '_')}": str(number) for name, number in self.role.ports}
+
+    @property
+    def _probe(self) -> dict[str, object]:
+        """A foreign program may not know /health; that it listens is all there is to ask."""
+        if self.foreign_cmd is not None:
+            return {"tcpSocket": {"port": self.role.http_port}}
+        return {"httpGet": {"path": "/health", "port": self.role.http_port}}
 
 
 def pods_of(options: LabOptions, block: Block) -> tuple[PodPlan, ...]:
     """Every pod of a lab with those options, engines first."""
-    return tuple(PodPlan(role, number, args, block) for role, number, args in _parts(options, block))
+    return tuple(
+        PodPlan(role, number, args, block, options.command_for(role))
+        for role, number, args in _parts(options, block)
+    )
 
 
 def _parts(options: LabOptions, block: Block) -> Iterator[tuple[Role, int, tuple[str, ...]]]:
     for number in range(options.engines):
-        yield ENGINE, number, ("--seed", str(options.seed + number), *options.engine_args)
+        seed = ("--seed", str(options.seed + number)) if options.engine_cmd is None else ()
+        yield ENGINE, number, (*seed, *options.engine_args)
     yield GATEWAY, 0, options.gateway_args
     yield OBSERVER, 0, ()
     if options.load:

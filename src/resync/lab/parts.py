@@ -101,8 +101,9 @@ async def ready(
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as waits:
         waits.create_task(readiness.pods_ready(kube, pods, workspace.logs))
         waits.create_task(readiness.all_scraped(session, answering.url, pods))
-        waits.create_task(readiness.at_work(session, answering.url, options))
-        if options.index_view:
+        if not options.foreign:
+            waits.create_task(readiness.at_work(session, answering.url, options))
+        if options.index_view and not options.foreign:
             waits.create_task(readiness.subscribed(session, gateway, pods, with_events=options.load))
     return Urls(answering.url, gateway.url)
 

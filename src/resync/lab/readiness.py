@@ -1,5 +1,8 @@
 """When a lab is ready: four questions, asked of those who would know, each with a name and a limit.
 
+A program that is not ours (`--engine-cmd`, `--gateway-cmd`) is asked for one thing, that it listens: it may
+have no metrics, no index view and no events.
+
 Kubernetes says whether pods are Ready, Prometheus whether it has seen every target answer, the gateway
 whether it follows every engine, the metrics of observer and load whether these are at work. Whatever is
 missing is part of the sentence a user reads when the limit passes.
@@ -21,6 +24,8 @@ from resync.lab.kube import PODS, Kube
 from resync.lab.manifests import ENGINE, NAMESPACE, LabOptions, PodPlan
 
 PODS_TIMEOUT_S = 30.0
+FOREIGN_PODS_TIMEOUT_S = 240.0
+"""For pods that run a program which is not ours: a real engine loads a model first."""
 SCRAPED_TIMEOUT_S = 30.0
 SUBSCRIBED_TIMEOUT_S = 30.0
 AT_WORK_TIMEOUT_S = 30.0
@@ -115,7 +120,9 @@ async def pods_ready(kube: Kube, pods: Sequence[PodPlan], logs: Path) -> None:
             tuple(_unready(pod.name, found.get(pod.name)) for pod in pods if not _ready(found, pod))
         )
 
-    await wait_until_async(seen, what="every pod to be Ready", timeout_s=PODS_TIMEOUT_S, every_s=0.1)
+    foreign = any(pod.foreign_cmd for pod in pods)
+    limit_s = FOREIGN_PODS_TIMEOUT_S if foreign else PODS_TIMEOUT_S
+    await wait_until_async(seen, what="every pod to be Ready", timeout_s=limit_s, every_s=0.1)
 
 
 def _refuse_crashing(pods: Iterable[_Pod], logs: Path) -> None:
@@ -136,11 +143,12 @@ def _unready(name: str, pod: _Pod | None) -> str:
 
 
 async def all_scraped(session: aiohttp.ClientSession, prometheus_url: str, pods: Sequence[PodPlan]) -> None:
-    """Until Prometheus has seen every pod answer. Raises WaitTimeoutError."""
+    """Until Prometheus has seen every pod of ours answer. Raises WaitTimeoutError."""
+    ours = [pod.name for pod in pods if pod.foreign_cmd is None]
 
     async def seen() -> Missing:
         up = await _up(session, prometheus_url)
-        return Missing(tuple(pod.name for pod in pods if pod.name not in up))
+        return Missing(tuple(name for name in ours if name not in up))
 
     await wait_until_async(
         seen, what="Prometheus to scrape every pod", timeout_s=SCRAPED_TIMEOUT_S, every_s=0.1

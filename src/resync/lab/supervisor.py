@@ -33,6 +33,8 @@ from resync.lab.state import LabState
 from resync.lab.workspace import Workspace
 
 START_TIMEOUT_S = 60.0
+FOREIGN_START_TIMEOUT_S = 270.0
+"""Under the 300 s that who asked for the lab waits for an answer."""
 END_TIMEOUT_S = 2.5
 MARKER = "RESYNC_LAB"
 """Every process of a lab carries this variable, with a value of the lab's own."""
@@ -89,7 +91,8 @@ async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]
             from resync.lab import parts
 
             async with parts.running(order.options, workspace, block) as kube:
-                async with asyncio.timeout(START_TIMEOUT_S):
+                limit_s = FOREIGN_START_TIMEOUT_S if order.options.foreign else START_TIMEOUT_S
+                async with asyncio.timeout(limit_s):
                     urls = await parts.ready(kube, order.options, workspace, pods, server)
                 found = _lab_state(block, workspace, server, urls.prometheus, urls.gateway)
                 state.write(order.path, found)

@@ -45,10 +45,17 @@ class HttpGet(_Part, frozen=True, kw_only=True):
     path: str = "/"
 
 
+class TcpSocket(_Part, frozen=True, kw_only=True):
+    """Where a probe connects; the port is a number or the name of a declared one."""
+
+    port: int | str
+
+
 class Probe(_Part, frozen=True, kw_only=True):
     """A readiness probe; Kubernetes' defaults."""
 
     http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
     period_seconds: int = 10
     timeout_seconds: int = 1
     failure_threshold: int = 3
