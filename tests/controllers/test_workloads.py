@@ -54,6 +54,7 @@ def test_a_deployment_is_applied_scaled_restarted_undone_and_deleted(rig: Any) -
             described = await place.kubectl("describe", "deploy", "web")
             assert "2 desired | 2 updated | 2 total | 2 available | 0 unavailable" in described
             assert "Scaled up replica set" in described
+            assert await place.kubectl("logs", "deploy/web") == "up\n"
             assert "Controlled By:  ReplicaSet/" in await place.kubectl("describe", "pods", "-l", "app=web")
             await place.kubectl("delete", "deploy", "web")
             await place.until(lambda: none_left(place), "everything to go")
