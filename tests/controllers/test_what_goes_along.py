@@ -156,6 +156,13 @@ def test_a_namespace_goes_when_all_in_it_has_gone(rig: Any) -> None:
 def test_kinds_that_come_later_are_looked_after_too(rig: Any) -> None:
     async def scenario() -> None:
         async with rig.controllers() as place:
+            stranger: Object = {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "x", "uid": "y"},
+            }
+            await config(place, "lost", **owned_by(stranger))
+            await until_gone(place, CONFIGS, "lost")  # from here on they are at work
             version = {
                 "name": "v1",
                 "served": True,

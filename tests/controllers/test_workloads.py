@@ -82,6 +82,20 @@ def test_a_killed_pod_is_replaced_under_another_name(rig: Any) -> None:
     asyncio.run(scenario())
 
 
+def test_a_pod_on_its_way_out_is_replaced_before_it_has_gone(rig: Any) -> None:
+    async def scenario() -> None:
+        async with rig.controllers() as place:
+            await place.kube.create(DEPLOYMENTS, "default", rig.deployment())
+            [pod] = await place.until(lambda: place.names(PODS), "a pod")
+            await place.kube.patch(PODS, "default", pod, {"metadata": {"finalizers": ["test/hold"]}})
+            await place.kube.delete(PODS, "default", pod)
+            [other] = await place.until(lambda: place.names(PODS), "another pod")
+            assert other != pod
+            assert await place.kube.get(PODS, "default", pod)
+
+    asyncio.run(scenario())
+
+
 def test_a_rolling_update_never_has_fewer_ready_pods_than_it_may(rig: Any) -> None:
     async def scenario() -> None:
         async with rig.cluster(OCTET + 2) as place:
