@@ -3,6 +3,7 @@
 What is wrong with it as written: four flags that no vLLM has (vllm-project/aibrix issue 1721).
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_corrected_it_serves_by_the_gateway_and_a_second_pod_is_followed_too(
 
     [first] = [pod.metadata.name for pod in pods(core)]
     wait_until(lambda: first in followed(), what="the gateway to follow the pod", timeout_s=20)
+    wait_until(lambda: post(small_lab, 1).ok, what="the gateway to find it reachable", timeout_s=20)
     assert ask(small_lab, 7)["cached_tokens"] == 0
     assert ask(small_lab, 7) == {"pod": first, "cached_tokens": 16}
 
@@ -146,8 +148,14 @@ def test_corrected_it_serves_by_the_gateway_and_a_second_pod_is_followed_too(
     await_ready(apps, 2)
     both = {pod.metadata.name for pod in pods(core)}
     wait_until(lambda: both <= followed(), what="the gateway to follow both", timeout_s=20)
-    served = {ask(small_lab, number)["pod"] for number in range(100, 120)}
-    assert served == both
+    prompts = itertools.count(100)
+    served: set[str] = set()
+
+    def both_serve() -> bool:
+        served.add(ask(small_lab, next(prompts))["pod"])
+        return served == both
+
+    wait_until(both_serve, what="both pods to have served a request", timeout_s=20)
 
 
 def await_ready(apps: Any, count: int) -> None:
@@ -158,10 +166,15 @@ def await_ready(apps: Any, count: int) -> None:
     wait_until(ready, what=f"{count} pods of the deployment to be ready", timeout_s=30)
 
 
+def post(lab: LabHandle, number: int) -> requests.Response:
+    """A prompt of its own."""
+    body = {"model": NAME, "prompt": [number] * 30, "max_tokens": 1}
+    return requests.post(f"{lab.gateway_url}/v1/completions", json=body, timeout=10)
+
+
 def ask(lab: LabHandle, number: int) -> dict[str, Any]:
     """Who answered a prompt of its own, and how much of it was held there."""
-    body = {"model": NAME, "prompt": [number] * 30, "max_tokens": 1}
-    answer = requests.post(f"{lab.gateway_url}/v1/completions", json=body, timeout=10)
+    answer = post(lab, number)
     answer.raise_for_status()
     details = answer.json()["usage"]["prompt_tokens_details"]
     return {"pod": answer.headers["target-pod"], "cached_tokens": details["cached_tokens"]}
