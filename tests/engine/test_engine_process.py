@@ -72,11 +72,12 @@ def test_a_longer_conversation_finds_the_prefix_of_the_shorter(engine: EngineFac
     [
         ("/v1/chat/completions", chat(), 400, "the body cannot be used"),
         ("/v1/chat/completions", chat("x", model="other"), 404, "does not exist"),
+        ("/v1/chat/completions", {**chat("x"), "max_completion_tokens": 0}, 400, "max_tokens >= 1"),
         ("/v1/chat/completions", {**chat("x"), "stream": True}, 400, "streaming is not simulated"),
         ("/tokenize", {}, 400, "one of the two"),
         ("/tokenize", {"prompt": "x", "model": "other"}, 404, "does not exist"),
     ],
-    ids=["no turn", "model", "stream", "nothing", "tokens of another model"],
+    ids=["no turn", "model", "no output", "stream", "nothing", "tokens of another model"],
 )
 def test_a_chat_that_cannot_be_served_gets_a_sentence(
     small_engine: Any, path: str, body: dict[str, Any], status: int, sentence: str

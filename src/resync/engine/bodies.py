@@ -55,7 +55,8 @@ class ChatBody(msgspec.Struct, frozen=True):
     @property
     def output_tokens(self) -> int:
         """How much to generate."""
-        return self.max_completion_tokens or self.max_tokens or CHAT_TOKENS
+        asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return CHAT_TOKENS if asked is None else asked
 
 
 class TokenizeBody(msgspec.Struct, frozen=True):

@@ -107,9 +107,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def _options(raw: dict[str, Any]) -> Options:
     namespace, name = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", "engine-0")
-    model, served = raw.pop("model_tag") or raw.pop("model"), raw.pop("served_model_name")
-    raw.pop("model", None)
-    host = raw.pop("host")
+    tag, model, served, host = (raw.pop(key) for key in ("model_tag", "model", "served_model_name", "host"))
     config, wire_form, hash_form, flaw = (
         raw.pop(key) for key in ("kv_events", "wire_form", "hash_form", "flaw")
     )
@@ -122,7 +120,7 @@ def _options(raw: dict[str, Any]) -> Options:
         kv_events=kv_events_config.LAB_DEFAULT if config is None else kv_events_config.parse(config),
         wire_form=WireForm(wire_form),
         hash_form=HashForm(hash_form),
-        model=served or model,
+        model=served or tag or model,
         host=os.environ.get("POD_BIND_IP", "127.0.0.1") if host in _EVERYWHERE else host,
         pod_key=f"{namespace}/{name}",
         timing=timing,

@@ -18,6 +18,8 @@ from resync.lab.api.verbs import Verbs
 
 LOG = "log"
 CONNECT_TIMEOUT_S = 5.0
+SILENCE_TIMEOUT_S = 30.0
+"""How long a node may say nothing while it answers; a log that is followed may be silent for ever."""
 CHUNK_BYTES = 64 * 1024
 _NODES = ("", "nodes")
 
@@ -51,7 +53,8 @@ def _container(pod: JsonObject, name: str, asked: str) -> str:
 
 async def relay(request: web.Request, session: aiohttp.ClientSession, url: str) -> web.StreamResponse:
     """What the node says, as it says it, until it has said all or the client leaves. Raises ApiError."""
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+    silence_s = None if request.query.get("follow") == "true" else SILENCE_TIMEOUT_S
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     try:
         async with session.get(url, params=dict(request.query), timeout=limits) as answer:

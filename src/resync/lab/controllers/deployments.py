@@ -6,6 +6,7 @@ once; what follows from that (pods made, pods ready) is seen in the sets' status
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,8 @@ from resync.lab.kube import (
     key_of,
 )
 from resync.lab.mesh.queueing import Key, WorkQueue
+
+LOOK_AGAIN_S: Final = 0.2
 
 
 class Deployments:
@@ -94,7 +97,7 @@ class Deployments:
         pods = [msgspec.convert(item, Pod).metadata.controller for item in items]
         waits = any(owner is not None and owner.uid in old for owner in pods)
         if waits:  # their end changes no replica set: nobody would tell
-            self.queue.add_after((found.metadata.namespace, found.metadata.name), 0.2)
+            self.queue.add_after((found.metadata.namespace, found.metadata.name), LOOK_AGAIN_S)
         return waits
 
     async def _begin(self, found: Deployment, sets: Revisions, allowed: Leeway) -> None:
