@@ -16,7 +16,7 @@ from resync.lab.api.process import ApiProcess, start_api
 from resync.lab.controllers import run_controllers
 from resync.lab.kube import PODS, Kube, Object, Resource
 from resync.lab.link import Link
-from resync.lab.node import run_node
+from resync.lab.node import Processes, run_node
 
 KUBECTL = shutil.which("kubectl")
 SPACE = "default"
@@ -121,7 +121,9 @@ class Rig:
         """Controllers and a node: pods are processes."""
         async with Link(seed=1) as link, self.controllers() as place, asyncio.TaskGroup() as tasks:
             cidr = f"127.{octet}.0.0/16"
-            node = run_node(self.api.kubeconfig, link, clock=SystemClock(), cidr=cidr, logs=self.logs)
+            node = run_node(
+                self.api.kubeconfig, link, Processes(), clock=SystemClock(), cidr=cidr, logs=self.logs
+            )
             running = tasks.create_task(node)
             try:
                 yield place
