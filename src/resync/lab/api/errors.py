@@ -156,6 +156,11 @@ def unsupported_media(content_type: str, accepted: Sequence[str]) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", text + ", ".join(accepted))
 
 
+def unavailable(message: str) -> ApiError:
+    """Nobody behind the API could be reached."""
+    return ApiError(503, "ServiceUnavailable", message)
+
+
 def too_large() -> ApiError:
     """413: the body is over the limit."""
     return ApiError(413, "RequestEntityTooLarge", "limit is 3145728")

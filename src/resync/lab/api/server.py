@@ -9,7 +9,7 @@ from typing import ClassVar
 import aiohttp
 from aiohttp import web
 
-from resync.lab.api import binding, discovery, errors, nodelogs, requests, scaling
+from resync.lab.api import binding, discovery, errors, nodelogs, proxying, requests, scaling
 from resync.lab.api.answers import Renderer, object_answer
 from resync.lab.api.errors import ApiError
 from resync.lab.api.objects import JsonObject, uid_of
@@ -20,7 +20,7 @@ from resync.lab.api.verbs import Verbs, Written
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
 _NOT_WRITTEN = frozenset([*binding.POSTED, nodelogs.LOG])
-_TO_NODES = web.AppKey("to_nodes", aiohttp.ClientSession)
+_OUTWARD = web.AppKey("outward", aiohttp.ClientSession)
 _HEALTH = frozenset({"/healthz", "/readyz", "/livez", "/health"})
 
 
@@ -65,6 +65,9 @@ class ApiServer:
     async def _dispatch(self, request: web.Request, path: str) -> web.StreamResponse:
         if path in _HEALTH:
             return web.Response(text="ok")
+        way = proxying.way_of(path)
+        if way is not None:
+            return await proxying.carry(request, request.app[_OUTWARD], self.verbs, way)
         target = parse_path(path, self.verbs.catalogue)
         if target is None:
             return self._about(request, path)
@@ -107,7 +110,7 @@ class ApiServer:
 
     async def _log(self, request: web.Request, target: Target) -> web.StreamResponse:
         address = nodelogs.address_of(self.verbs, target, request.query)
-        return await nodelogs.relay(request, request.app[_TO_NODES], address)
+        return await nodelogs.relay(request, request.app[_OUTWARD], address)
 
     _READS: ClassVar[
         dict[str, Callable[["ApiServer", web.Request, Target], Awaitable[web.StreamResponse]]]
@@ -178,7 +181,7 @@ class ApiServer:
 async def _with_session(application: web.Application) -> AsyncIterator[None]:
     """The connections to nodes live as long as the server."""
     async with aiohttp.ClientSession() as session:
-        application[_TO_NODES] = session
+        application[_OUTWARD] = session
         yield
 
 

@@ -1,0 +1,30 @@
+"""More load than usual: a healthy system keeps up, and a load that cannot is no proof of anything."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Run = Any
+SHORT = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_SURGE_RATE": "30"}
+
+
+def test_a_healthy_system_keeps_up_with_a_surge(run: Run) -> None:
+    ran = run("high-load", **SHORT)
+    assert ran.code == 0, ran.told()
+    (seen,) = ran.line["effect"]["pods"].values()
+    assert seen["asked_per_s"] == 60.0
+    assert seen["sent_per_s"] >= 54.0
+    claims = {(c["claim"], c["phase"]): c for c in ran.line["claims"]}
+    assert claims["throughput", "fault"]["value"] > 100
+    assert claims["apply-latency", "fault"]["value"] < 50
+    assert claims["request-errors", "fault"]["value"] <= 0.01
+    ran.is_honest()
+
+
+def test_a_surge_that_could_not_be_sent_proves_nothing(run: Run) -> None:
+    ran = run("high-load", **{**SHORT, "RESYNC_SURGE_RATE": "9000"})
+    assert ran.code in {1, 2}, ran.told()
+    assert "the load could not keep up" in ran.told()
+    ran.is_honest()
