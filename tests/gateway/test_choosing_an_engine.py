@@ -5,11 +5,11 @@ from prometheus_client import CollectorRegistry
 
 from resync.gateway.errors import NoEngineError
 from resync.gateway.metrics import RouterFamilies
-from resync.gateway.routing import Prompt, Routing, quarter
+from resync.gateway.routing import Routing, quarter
 from resync.kits.clocks import ManualClock
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.records import BlockStored
-from resync.kvsync.router import Selection
+from resync.kvsync.router import Prompt, Router, Selection
 
 pytestmark = pytest.mark.unit
 
@@ -26,10 +26,11 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def routing(registry: CollectorRegistry) -> Routing:
     index = PrefixIndex(block_size=4)
+    index.introduce(B, "m")
     index.store(
         B, BlockStored(block_hashes=(1, 2, 3, 4), parent_block_hash=None, token_ids=TOKENS, block_size=4)
     )
-    return Routing(index, families=RouterFamilies(registry), clock=ManualClock())
+    return Routing(Router(index), kv_sync=True, families=RouterFamilies(registry), clock=ManualClock())
 
 
 def selected(registry: CollectorRegistry, selection: str) -> float | None:
@@ -57,6 +58,7 @@ def test_an_overloaded_match_is_passed_over_and_counted(
     routing: Routing, registry: CollectorRegistry
 ) -> None:
     assert routing.choose(PROMPT, {A: 0, B: 50}).pod_key == A
+    assert selected(registry, "prefix_match_skipped") == 1
     labels = {"model": "m", "using_kv_sync": "true"}
     assert registry.get_sample_value("aibrix_prefix_cache_load_imbalance_total", labels) == 1
 
@@ -70,8 +72,13 @@ def test_no_engine_is_an_error_that_says_nothing_was_sent(
     assert registry.get_sample_value("aibrix_prefix_cache_routing_errors_total", labels) == 1
 
 
-def test_a_prompt_that_came_as_text_goes_to_the_least_loaded(routing: Routing) -> None:
+def test_a_prompt_that_came_as_text_goes_to_the_least_loaded_and_is_counted(
+    routing: Routing, registry: CollectorRegistry
+) -> None:
     assert routing.choose(Prompt("m", None), {A: 0, B: 1}).pod_key == A
+    labels = {"model": "m", "reason": "tokenize_failed", "using_kv_sync": "true"}
+    assert registry.get_sample_value("aibrix_prefix_cache_routing_errors_total", labels) == 1
+    assert selected(registry, "least_request_fallback") == 1
 
 
 @pytest.mark.parametrize(

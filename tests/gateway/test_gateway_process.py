@@ -137,6 +137,20 @@ def test_after_a_restart_the_index_is_that_of_the_new_life(
     assert page.value("resync_truth_blocks", pod_key=E0) == 4
 
 
+def test_a_restart_is_known_before_the_new_life_says_a_word(
+    fleet: Any, gateway: Any, complete: Any, prompt_of: Any
+) -> None:
+    """An empty answer to the replay that is asked for at every connect: AIBrix would go on matching."""
+    engine = fleet.engines[0]
+    complete(engine, prompt_of(4, seed=1))
+    gateway.wait_for("its blocks", lambda page: page.value("resync_gateway_index_blocks") == 4)
+    engine.kill()
+    engine.start()
+    page = gateway.wait_for("no old blocks", lambda page: page.value("resync_gateway_index_blocks") == 0)
+    assert page.value("resync_gateway_applied_sequence", pod_key=E0) == -1
+    assert msgspec.json.decode(engine.get("/truth"))["published_seq"] == -1
+
+
 def test_stopping_is_quick_and_clean(fleet: Any, gateway: Any) -> None:
     fleet.traffic(gateway, rate=20)
     gateway.wait_for("requests", lambda page: page.total("aibrix_prefix_cache_routing_decisions_total") > 10)

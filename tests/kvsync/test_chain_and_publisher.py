@@ -20,9 +20,22 @@ def test_the_key_is_the_hash_of_parent_and_tokens_byte_for_byte() -> None:
 
 
 def test_keys_are_of_full_blocks_and_chain_from_the_seed() -> None:
-    first = chain.prefix_key(9, [1, 2])
-    assert chain.prefix_keys([1, 2, 3, 4, 5], 2, seed=9) == (first, chain.prefix_key(first, [3, 4]))
+    first = chain.prefix_key(9, [1, 2], seed=9)
+    second = chain.prefix_key(first, [3, 4], seed=9)
+    assert chain.prefix_keys([1, 2, 3, 4, 5], 2, seed=9) == (first, second)
+    assert chain.prefix_keys([3, 4], 2, seed=9, parent_key=first) == (second,)
     assert chain.prefix_keys([1], 2) == ()
+
+
+def test_a_token_beyond_32_bits_counts_by_its_low_32() -> None:
+    assert chain.prefix_keys([-1, 2**32 + 5], 2) == chain.prefix_keys([2**32 - 1, 5], 2)
+
+
+def test_the_seed_is_the_first_parent_and_the_hash_s_own_seed() -> None:
+    """AIBrix `getPrefixHashes`: the digest is seeded, and a first block's parent is the seed as well."""
+    seed = 0x1122334455667788
+    data = bytes.fromhex("8877665544332211") + bytes.fromhex("0000000100000200")
+    assert chain.prefix_keys([1, 512], 2, seed=seed) == (xxhash.xxh64_intdigest(data, seed),)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=12), st.integers(0, 11))

@@ -16,24 +16,23 @@ from resync.kvsync.truth import DivergenceKind, Finding, Held
 pytestmark = pytest.mark.unit
 
 MATCH, FALLBACK = Selection.PREFIX_MATCH, Selection.LEAST_REQUEST_FALLBACK
+SKIPPED = Selection.PREFIX_MATCH_SKIPPED
 
 
 @pytest.mark.parametrize(
     ("matches", "running", "blocks", "expected"),
     [
-        ({"a": 3, "b": 5}, {"a": 0, "b": 8}, 10, Decision("b", MATCH, 5)),
-        (
-            {"a": 3, "b": 5},
-            {"a": 0, "b": 9},
-            10,
-            Decision("a", MATCH, 3),
-        ),  # more than 8 above the least loaded
-        ({"b": 2}, {"a": 0, "b": 0}, 10, Decision("a", FALLBACK, 0)),  # 20 % of the prompt is no match
-        ({"b": 3}, {"a": 0, "b": 1}, 10, Decision("b", MATCH, 3)),  # 30 % is
-        ({"a": 5, "b": 5}, {"a": 2, "b": 1}, 10, Decision("b", MATCH, 5)),  # equal: the less loaded
-        ({"gone": 9}, {"a": 1, "b": 0}, 10, Decision("b", FALLBACK, 0)),  # not among the ready ones
+        ({"a": 3, "b": 5}, {"a": 0, "b": 8}, 10, Decision("b", MATCH, 5, 10)),
+        # more than 8 above the least loaded
+        ({"a": 3, "b": 5}, {"a": 0, "b": 9}, 10, Decision("a", MATCH, 3, 10, imbalanced=True)),
+        ({"b": 5}, {"a": 0, "b": 9}, 10, Decision("a", SKIPPED, 0, 10, imbalanced=True)),
+        ({"b": 2}, {"a": 0, "b": 9}, 10, Decision("a", FALLBACK, 0, 10, imbalanced=True)),
+        ({"b": 2}, {"a": 0, "b": 0}, 10, Decision("a", FALLBACK, 0, 10)),  # 20 % of the prompt is no match
+        ({"b": 3}, {"a": 0, "b": 1}, 10, Decision("b", MATCH, 3, 10)),  # 30 % is
+        ({"a": 5, "b": 5}, {"a": 2, "b": 1}, 10, Decision("b", MATCH, 5, 10)),  # equal: the less loaded
+        ({"gone": 9}, {"a": 1, "b": 0}, 10, Decision("b", FALLBACK, 0, 10)),  # not among the ready ones
         ({}, {"a": 0}, 0, Decision("a", FALLBACK, 0)),
-        ({"a": 1}, {"a": 0, "b": 0}, 1, Decision("a", MATCH, 1)),
+        ({"a": 1}, {"a": 0, "b": 0}, 1, Decision("a", MATCH, 1, 1)),
     ],
 )
 def test_the_longest_prefix_wins_within_its_limits(
@@ -89,12 +88,14 @@ UNWANTED = {
     "no address": replace(POD, ip=None),
     "pending": replace(POD, phase="Pending"),
     "failed": replace(POD, phase="Failed"),
+    "succeeded": replace(POD, phase="Succeeded"),
     "being deleted": replace(POD, deleting=True),
 }
 OTHER = {
     "another address": replace(POD, ip="127.0.0.9"),
     "another pod of that name": replace(POD, uid="uid-2"),
     "another model": replace(POD, labels={**POD.labels, fleet.LABEL_MODEL: "other"}),
+    "another container": replace(POD, restarts=1),
 }
 
 
@@ -114,6 +115,54 @@ def test_pods_come_stay_and_go() -> None:
     assert fleet.changes({}, [POD]) == Changes((), (SOURCE,))
     assert fleet.changes({POD.pod_key: SOURCE}, [POD]) == Changes()
     assert fleet.changes({POD.pod_key: SOURCE}, []) == Changes((POD.pod_key,), ())
+
+
+def test_all_changes_of_one_moment_are_one_answer() -> None:
+    moved, stays, comes = (
+        replace(POD, pod_key=key, ip=ip) for key, ip in (("n/1", "9"), ("n/2", "2"), ("n/3", "3"))
+    )
+    current = {key: replace(SOURCE, pod_key=key, host=key[-1]) for key in ("n/0", "n/1", "n/2")}
+    changed = fleet.changes(current, [moved, stays, comes])
+    assert changed.unsubscribe == ("n/0", "n/1")
+    assert changed.subscribe == (fleet.wanted(moved), fleet.wanted(comes))
+
+
+def test_without_kv_sync_a_pod_is_an_engine_that_nobody_subscribes_to() -> None:
+    off = fleet.FleetSettings(kv_sync=False)
+    assert fleet.wanted(POD, off) is None
+    assert fleet.engine(POD, off) == fleet.engine(UNWANTED["label removed"], off) == SOURCE
+    assert fleet.changes({POD.pod_key: SOURCE}, [POD], off) == Changes((POD.pod_key,), ())
+
+
+PODS = st.lists(
+    st.builds(
+        lambda name, ip, phase, on, restarts: PodFacts(
+            name, "uid", ip, phase, {fleet.LABEL_MODEL: "m", fleet.LABEL_ENABLED: on}, restarts=restarts
+        ),
+        st.sampled_from("abc"),
+        st.sampled_from([None, "1", "2"]),
+        st.sampled_from(["Running", "Pending"]),
+        st.sampled_from(["true", "false"]),
+        st.integers(0, 1),
+    ),
+    max_size=4,
+    unique_by=lambda pod: pod.pod_key,
+)
+
+
+@given(st.lists(PODS, max_size=6))
+def test_after_any_history_exactly_the_wanted_pods_are_subscribed(history: list[list[PodFacts]]) -> None:
+    """And nothing is ended that did not change, nor started while its predecessor runs."""
+    current: dict[str, Source] = {}
+    for pods in history:
+        changed = fleet.changes(current, pods)
+        for key in changed.unsubscribe:
+            del current[key]
+        for started in changed.subscribe:
+            assert started.pod_key not in current
+            current[started.pod_key] = started
+        assert current == {pod.pod_key: fleet.wanted(pod) for pod in pods if fleet.wanted(pod)}
+        assert fleet.changes(current, pods) == Changes()
 
 
 def entry(block_hash: int, key: int | None) -> IndexEntry:

@@ -215,5 +215,7 @@ def test_taking_everything_away_leaves_nothing_behind(stream: list[tuple[str, KV
         for entry in index.entries(pod):
             index.remove(pod, BlockRemoved((entry.hash,) * entry.copies, group_idx=entry.group))
 
-    assert index._holders == {}
-    assert all(not pod.blocks and not pod.orphans for pod in index._pods.values())
+    left = index.statistics()
+    assert (left.prefixes, left.blocks, left.orphans, left.refused_blocks) == (0, 0, 0, 0)
+    for held in index._pods.values():
+        assert not any((held.keys, held.orphans, held.children, held._twins, held._adapted))

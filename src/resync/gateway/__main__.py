@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ from resync.gateway.errors import GatewayError
 from resync.gateway.gateways import Gateway
 from resync.gateway.settings import PATIENT, Identity, Patience, Settings, parse_static_engines
 from resync.kits.clocks import SystemClock
+from resync.kvsync.configuration import parse
+from resync.kvsync.errors import ConfigurationError
 
 WRONG_ARGUMENT = 2
+BLOCK_SIZE = 16
 
 
 @click.command()
@@ -27,7 +31,11 @@ WRONG_ARGUMENT = 2
 @click.option("--namespace", help="Where the engines are; default: the gateway's own namespace.")
 @click.option("--engine-selector", default="model.aibrix.ai/name", show_default=True)
 @click.option("--static-engines", default="", help="name=ip,...: no Kubernetes API is asked.")
-@click.option("--block-size", default=16, show_default=True, help="Tokens per block, as the engines have it.")
+@click.option(
+    "--block-size",
+    type=click.IntRange(min=1),
+    help="Tokens per block, as the engines have it; default: AIBRIX_PREFIX_CACHE_BLOCK_SIZE / 4, or 16.",
+)
 @click.option("--index-view/--no-index-view", default=True, help="Whether GET /index is there.")
 @click.option("--heartbeat-interval-s", default=PATIENT.heartbeat_interval_s, show_default=True)
 @click.option("--heartbeat-timeout-s", default=PATIENT.heartbeat_timeout_s, show_default=True)
@@ -41,7 +49,7 @@ def main(
     namespace: str | None,
     engine_selector: str,
     static_engines: str,
-    block_size: int,
+    block_size: int | None,
     index_view: bool,
     heartbeat_interval_s: float,
     heartbeat_timeout_s: float,
@@ -53,6 +61,7 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     identity = Identity.from_environment()
     try:
+        configuration = parse(os.environ, absent=True)
         settings = Settings(
             identity=identity,
             http_port=http_port,
@@ -60,7 +69,8 @@ def main(
             namespace=namespace or identity.namespace,
             engine_selector=engine_selector,
             static_engines=parse_static_engines(static_engines),
-            block_size=block_size,
+            block_size=block_size or configuration.block_size or BLOCK_SIZE,
+            configuration=configuration,
             index_view=index_view,
             patience=Patience(
                 heartbeat_interval_s=heartbeat_interval_s,
@@ -69,10 +79,12 @@ def main(
                 replay_timeout_s=replay_timeout_s,
             ),
         )
+        for warning in configuration.warnings:
+            logging.getLogger(__name__).warning("%s", warning)
         clock = SystemClock()
         gateway = Gateway(settings, parts=flaws.parts_for(flaw, clock), clock=clock)
         asyncio.run(_until_told(gateway))
-    except (GatewayError, KubeconfigError) as mistake:
+    except (GatewayError, KubeconfigError, ConfigurationError) as mistake:
         click.echo(f"gateway: {mistake}", err=True)
         sys.exit(WRONG_ARGUMENT)
     except OSError as mistake:

@@ -26,7 +26,8 @@ from resync.gateway.metrics import SourceFamilies, SourceMetrics
 from resync.gateway.parts import Admission, Parts
 from resync.gateway.settings import Patience
 from resync.kits.clocks import Clock
-from resync.kvsync.index import PrefixIndex
+from resync.kvsync.holdings import IndexLimits
+from resync.kvsync.index import DEFAULT_LIMITS, PrefixIndex
 from resync.kvsync.records import BlockRemoved, BlockStored
 
 SLOW_S = 0.04
@@ -60,8 +61,8 @@ class Onset:
 class RemovalForAllPods(PrefixIndex):
     """Deletes a removed block for every pod."""
 
-    def __init__(self, onset: Onset, *, block_size: int, seed: int = 0) -> None:
-        super().__init__(block_size=block_size, seed=seed)
+    def __init__(self, onset: Onset, *, block_size: int, limits: IndexLimits = DEFAULT_LIMITS) -> None:
+        super().__init__(block_size=block_size, limits=limits)
         self._onset = onset
 
     def remove(self, pod_key: str, event: BlockRemoved) -> None:
@@ -74,8 +75,8 @@ class RemovalForAllPods(PrefixIndex):
 class Unchained(PrefixIndex):
     """Hangs every block of an event on the event's parent."""
 
-    def __init__(self, onset: Onset, *, block_size: int, seed: int = 0) -> None:
-        super().__init__(block_size=block_size, seed=seed)
+    def __init__(self, onset: Onset, *, block_size: int, limits: IndexLimits = DEFAULT_LIMITS) -> None:
+        super().__init__(block_size=block_size, limits=limits)
         self._onset = onset
 
     def store(self, pod_key: str, event: BlockStored) -> None:

@@ -23,9 +23,12 @@ from resync.gateway.proxying import Proxy, Route
 from resync.gateway.routing import Routing
 from resync.gateway.serving import Front, IndexView
 from resync.gateway.settings import Settings
-from resync.gateway.sources import HTTP_PORT, EnginePod, SubscribedEngine
+from resync.gateway.sources import HTTP_PORT, EnginePod, RoutedEngine, SubscribedEngine
 from resync.kits.clocks import Clock
 from resync.kvsync import fleet
+from resync.kvsync.index import PrefixIndex
+from resync.kvsync.localindex import LocalIndex
+from resync.kvsync.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +44,10 @@ class Gateway:
         self._parts = parts
         self._clock = clock
         self._metrics = Metrics()
-        self._index = parts.index(block_size=settings.block_size)
+        self._configuration = settings.configuration
+        self._index = self._new_index()
         self._admission = parts.admission()
-        self._engines: dict[str, SubscribedEngine] = {}
+        self._engines: dict[str, SubscribedEngine | RoutedEngine] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -59,6 +63,7 @@ class Gateway:
             # delivers nothing before this task waits.
             watch = self._started_watch()
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            self._tasks.create_task(self._evict_idle(), name="evict what is idle")
             if watch is None:
                 self._follow(_static_pods(self._settings))
             else:
@@ -75,7 +80,12 @@ class Gateway:
         return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def _serve(self, stack: AsyncExitStack, session: aiohttp.ClientSession) -> None:
-        routing = Routing(self._index, families=self._metrics.router, clock=self._clock)
+        routing = Routing(
+            Router(self._index, self._configuration.router),
+            kv_sync=self._configuration.kv_sync,
+            families=self._metrics.router,
+            clock=self._clock,
+        )
         front = Front(
             proxy=Proxy(
                 session,
@@ -107,42 +117,63 @@ class Gateway:
         return watch
 
     def _pods_changed(self, pods: tuple[Pod, ...]) -> None:
-        self._follow([*filter(None, map(engine_pod, pods))])
+        of_fleet = fleet.wanted if self._configuration.kv_sync else fleet.engine
+        self._follow([engine_pod(pod, source) for pod in pods if (source := of_fleet(_facts(pod)))])
 
     def _follow(self, wanted: Iterable[EnginePod]) -> None:
         """Bring the subscriptions in step with the complete list of engines that are wanted."""
         target = {pod.source.pod_key: pod for pod in wanted}
-        for pod_key, engine in list(self._engines.items()):
-            if pod_key not in target or engine.pod.source != target[pod_key].source:
-                self._end(pod_key)
-        for pod_key, pod in target.items():
-            if pod_key in self._engines:
-                self._engines[pod_key].pod = pod
-            else:
-                self._start(pod)
+        followed = {pod_key: engine.pod.source for pod_key, engine in self._engines.items()}
+        changed = fleet.difference(followed, (pod.source for pod in target.values()))
+        for pod_key in changed.unsubscribe:
+            self._end(pod_key)
+        for source in changed.subscribe:
+            self._start(target[source.pod_key])
+        for pod_key, engine in self._engines.items():
+            engine.pod = target[pod_key]
 
     def _start(self, pod: EnginePod) -> None:
         if self._tasks is None:
             raise RuntimeError("pods were delivered before the gateway ran: this is a bug, please report")
         pod_key = pod.source.pod_key
-        engine = SubscribedEngine(
+        engine = self._engines[pod_key] = self._new_engine(pod)
+        self._running[pod_key] = self._tasks.create_task(engine.run(), name=f"engine {pod_key}")
+        log.info("following %s at %s", pod_key, pod.source.host)
+
+    def _new_engine(self, pod: EnginePod) -> SubscribedEngine | RoutedEngine:
+        if isinstance(self._index, LocalIndex):
+            return RoutedEngine(pod, index=self._index, settings=self._settings, clock=self._clock)
+        return SubscribedEngine(
             pod,
             index=self._index,
-            metrics=self._parts.source_metrics(self._metrics.sources, pod_key),
+            metrics=self._parts.source_metrics(self._metrics.sources, pod.source.pod_key),
             admission=self._admission,
             clock=self._clock,
             settings=self._settings,
             patience=self._parts.patience or self._settings.patience,
         )
-        self._engines[pod_key] = engine
-        self._running[pod_key] = self._tasks.create_task(engine.run(), name=f"engine {pod_key}")
-        log.info("subscribed to %s at %s", pod_key, pod.source.host)
 
     def _end(self, pod_key: str) -> None:
         self._running.pop(pod_key).cancel()
         self._engines.pop(pod_key).close()
         self._metrics.running.remove(pod_key)
-        log.info("unsubscribed from %s; its entries are gone", pod_key)
+        log.info("%s is not followed any more; its entries are gone", pod_key)
+
+    # --- the index
+
+    def _new_index(self) -> PrefixIndex | LocalIndex:
+        configuration = self._configuration
+        if configuration.kv_sync:
+            return self._parts.index(block_size=self._settings.block_size, limits=configuration.limits)
+        return LocalIndex(block_size=self._settings.block_size, blocks_max=configuration.local_blocks_max)
+
+    async def _evict_idle(self) -> None:
+        idle_s = self._configuration.idle_s
+        while idle_s is not None:
+            evicted = self._index.evict_idle(self._clock.monotonic_s(), idle_s)
+            if evicted:
+                log.warning("%d blocks that nothing used for %g s were dropped", evicted, idle_s)
+            await asyncio.sleep(self._configuration.eviction_interval_s)
 
     # --- what the front asks
 
@@ -167,19 +198,22 @@ class Gateway:
     def _page(self) -> bytes:
         for engine in self._engines.values():
             engine.refresh_metrics()
+        if isinstance(self._index, PrefixIndex):
+            self._metrics.index.show(self._index.statistics())
         fed = any(engine.exact for engine in self._engines.values())
-        return self._metrics.page(synced=fed)
+        return self._metrics.page(fed=fed, kv_sync=self._configuration.kv_sync)
 
 
-def engine_pod(pod: Pod) -> EnginePod | None:
-    """What the gateway needs of a pod that has to be subscribed to, or None."""
-    source = fleet.wanted(
-        fleet.PodFacts(
-            pod.pod_key, pod.uid, pod.ip, pod.phase, pod.labels, pod.annotations, deleting=pod.deleting
-        )
+def _facts(pod: Pod) -> fleet.PodFacts:
+    # Without the number of restarts: the stream knows a new life by its first answer, before its first event,
+    # and a sidecar that restarts would cost the blocks that the replay ring no longer has.
+    return fleet.PodFacts(
+        pod.pod_key, pod.uid, pod.ip, pod.phase, pod.labels, pod.annotations, deleting=pod.deleting
     )
-    if source is None:
-        return None
+
+
+def engine_pod(pod: Pod, source: fleet.Source) -> EnginePod:
+    """What the gateway needs of a pod that is that source."""
     port = pod.labels.get(PORT_LABEL, "")
     return EnginePod(source, http_port=int(port) if port.isdigit() else HTTP_PORT, ready=pod.ready)
 

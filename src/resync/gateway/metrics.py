@@ -12,7 +12,9 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from resync.kvsync.configuration import IndexerKind
 from resync.kvsync.handlers import AppliedCounts
+from resync.kvsync.index import IndexStatistics
 from resync.kvsync.records import Batch
 from resync.kvsync.subscriber import Statistics
 from resync.transport.subscription import ConnectionStatistics
@@ -123,10 +125,10 @@ class SourceMetrics:
                 self.processed[kind].inc(applied)
         self.processing.observe(took_s)
 
-    def mirror(self, stream: Statistics, connection: ConnectionStatistics) -> None:
+    def mirror(self, stream: Statistics, connection: ConnectionStatistics, *, exact: bool) -> None:
         """Bring the series that follow the subscription's own counts up to date."""
         self.connection_status.set(connection.connected)
-        self.exact.set(stream.exact)
+        self.exact.set(exact)
         for counter, now in self._followed(stream, connection):
             counter.inc(now - self._mirrored.get(counter, 0))
             self._mirrored[counter] = now
@@ -178,7 +180,7 @@ class SourceMetrics:
 
 
 class RouterFamilies:
-    """What the router decided and how long it took (labels `model`, `using_kv_sync="true"`)."""
+    """What the router decided and how long it took (labels `model`, `using_kv_sync`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -188,8 +190,8 @@ class RouterFamilies:
 
         self.decisions = counter("routing_decisions", "Requests by share matched.", "match_percent_bucket")
         self.selections = counter("routing_selection", "Requests by why the pod was chosen.", "selection")
-        self.errors = counter("routing_errors", "Requests that could not be routed.", "reason")
-        self.imbalance = counter("load_imbalance", "Requests routed by load although a prefix matched.")
+        self.errors = counter("routing_errors", "Requests not routed, or not by prefix.", "reason")
+        self.imbalance = counter("load_imbalance", "Requests while the busiest engine could not compete.")
         self.latency = Histogram(
             "aibrix_prefix_cache_routing_latency_seconds",
             "Time to choose a pod.",
@@ -199,10 +201,38 @@ class RouterFamilies:
         )
         self.indexer_status = Gauge(
             "aibrix_prefix_cache_indexer_status",
-            "1 while the synced index is fed by at least one exact source.",
+            "sync: 1 while fed by at least one exact source; local: 1 while it is the one that is asked.",
             ("model", "indexer_type"),
             registry=registry,
         )
+
+
+class IndexFamilies:
+    """How large the synced index is, and what its limits have left out (no label)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.blocks = Gauge("resync_gateway_index_blocks", "Entries, of all pods.", registry=registry)
+        self.contexts = Gauge("resync_gateway_index_contexts", "Models and adapters.", registry=registry)
+        self.orphans = Gauge(
+            "resync_gateway_index_orphans", "Blocks behind an unknown parent.", registry=registry
+        )
+        self.refused = Counter(
+            "resync_gateway_index_refused_blocks", "Blocks left out by a limit.", registry=registry
+        )
+        self.evicted = Counter(
+            "resync_gateway_index_evicted_blocks", "Blocks of contexts that were idle.", registry=registry
+        )
+        self._shown = (0, 0)
+
+    def show(self, now: IndexStatistics) -> None:
+        """Bring all of it up to date."""
+        self.blocks.set(now.blocks)
+        self.contexts.set(now.contexts)
+        self.orphans.set(now.orphans)
+        refused, evicted = self._shown
+        self.refused.inc(now.refused_blocks - refused)
+        self.evicted.inc(now.evicted_blocks - evicted)
+        self._shown = now.refused_blocks, now.evicted_blocks
 
 
 class Metrics:
@@ -212,11 +242,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.sources = SourceFamilies(self.registry)
         self.router = RouterFamilies(self.registry)
+        self.index = IndexFamilies(self.registry)
         self.running = Gauge(
             "resync_gateway_requests_running", "Requests in flight.", ("pod_key",), registry=self.registry
         )
 
-    def page(self, *, synced: bool) -> bytes:
-        """The page of all families; `synced` says whether the index is fed by an exact source now."""
-        self.router.indexer_status.labels("_init_", "sync").set(synced)
+    def page(self, *, fed: bool, kv_sync: bool) -> bytes:
+        """The page of all families; `fed` says whether the synced index is fed by an exact source now."""
+        self.router.indexer_status.labels("_init_", IndexerKind.SYNC.value).set(kv_sync and fed)
+        self.router.indexer_status.labels("_init_", IndexerKind.LOCAL.value).set(not kv_sync)
         return generate_latest(self.registry)

@@ -21,8 +21,8 @@ from resync.gateway.errors import (
     NoEngineError,
     NoSuchModelError,
 )
-from resync.gateway.routing import Prompt, Routing
-from resync.kvsync.router import Decision
+from resync.gateway.routing import Routing
+from resync.kvsync.router import Decision, Prompt
 
 BODY_BYTES_MAX = 16 << 20
 JSON = "application/json"

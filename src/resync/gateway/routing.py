@@ -1,63 +1,56 @@
 """Choosing an engine: the longest indexed prefix among the engines that can take a request now.
 
 The choice itself is `resync.kvsync.router`; this adds what only the process knows: which engines are ready,
-how many requests each has in flight, and the metrics under AIBrix's names. The router writes nothing into
-the index: an entry that nobody's event stands behind would make a dead event stream look alive.
+how many requests each has in flight, and the metrics under AIBrix's names.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping
 
 from resync.gateway.errors import NoEngineError
 from resync.gateway.metrics import RouterFamilies
 from resync.kits.clocks import Clock
-from resync.kvsync import router
-from resync.kvsync.index import PrefixIndex
-from resync.kvsync.router import Decision, Selection
+from resync.kvsync.errors import NoPodError
+from resync.kvsync.router import Decision, Prompt, Router, RoutingFailure
 
-SYNCED = "true"
-"""AIBrix's label `using_kv_sync`: this gateway has no other index."""
 QUARTERS = ("0", "1-25", "26-50", "51-75", "76-100")
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a request asks for; `token_ids` is None when the prompt came as text: nothing to look up."""
-
-    model: str
-    token_ids: tuple[int, ...] | None
 
 
 class Routing:
     """Decides, and counts what it decided."""
 
-    def __init__(self, index: PrefixIndex, *, families: RouterFamilies, clock: Clock) -> None:
-        self._index = index
+    def __init__(self, router: Router, *, kv_sync: bool, families: RouterFamilies, clock: Clock) -> None:
+        self._router = router
+        self._using_kv_sync = str(kv_sync).lower()
         self._families = families
         self._clock = clock
-        self._turns = count()
 
     def choose(self, prompt: Prompt, running: Mapping[str, int]) -> Decision:
         """The engine for `prompt` among `running` (pod key -> requests in flight). Raises NoEngineError."""
         began_s = self._clock.monotonic_s()
-        if not running:
-            self._families.errors.labels(prompt.model, "no_target_pod", SYNCED).inc()
-            raise NoEngineError(f"no engine that serves {prompt.model!r} is ready; nothing was sent")
-        tokens = prompt.token_ids or ()
-        blocks = len(tokens) // self._index.block_size
-        matches = self._index.match(tokens)
-        decision = router.choose(matches, running, blocks, tie_break=next(self._turns))
-        self._count(prompt.model, decision, blocks, matched_elsewhere=_any_in(matches, running))
-        self._families.latency.labels(prompt.model, SYNCED).observe(self._clock.monotonic_s() - began_s)
+        try:
+            decision = self._router.route(prompt, running, began_s)
+        except NoPodError as reason:
+            self._failed(prompt.model, RoutingFailure.NO_TARGET_POD)
+            raise NoEngineError(
+                f"no engine that serves {prompt.model!r} is ready; nothing was sent"
+            ) from reason
+        self._count(prompt.model, decision)
+        took_s = self._clock.monotonic_s() - began_s
+        self._families.latency.labels(prompt.model, self._using_kv_sync).observe(took_s)
         return decision
 
-    def _count(self, model: str, decision: Decision, blocks: int, *, matched_elsewhere: bool) -> None:
-        bucket = quarter(decision.matched_blocks, blocks)
-        self._families.decisions.labels(model, bucket, SYNCED).inc()
-        self._families.selections.labels(model, decision.selection.value, SYNCED).inc()
-        if matched_elsewhere and decision.selection is Selection.LEAST_REQUEST_FALLBACK:
-            self._families.imbalance.labels(model, SYNCED).inc()
+    def _count(self, model: str, decision: Decision) -> None:
+        synced = self._using_kv_sync
+        bucket = quarter(decision.matched_blocks, decision.prompt_blocks)
+        self._families.decisions.labels(model, bucket, synced).inc()
+        self._families.selections.labels(model, decision.selection.value, synced).inc()
+        if decision.imbalanced:
+            self._families.imbalance.labels(model, synced).inc()
+        if decision.failure is not None:
+            self._failed(model, decision.failure)
+
+    def _failed(self, model: str, failure: RoutingFailure) -> None:
+        self._families.errors.labels(model, failure.value, self._using_kv_sync).inc()
 
 
 def quarter(matched: int, of: int) -> str:
@@ -65,7 +58,3 @@ def quarter(matched: int, of: int) -> str:
     if not matched or not of:
         return QUARTERS[0]
     return QUARTERS[min(4, -(-matched * 4 // of))]
-
-
-def _any_in(matches: Iterable[str], running: Mapping[str, int]) -> bool:
-    return any(pod in running for pod in matches)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resync.gateway import errors
+from resync.kvsync.configuration import Configuration
 
 LOOPBACK = "127.0.0.1"
 
@@ -57,6 +58,7 @@ class HealthTiming:
 
 
 PATIENT = Patience()
+SYNCED = Configuration(remote_tokenizer=True, kv_sync_requested=True)
 HEALTH_TIMING = HealthTiming()
 
 
@@ -72,6 +74,7 @@ class Settings:
     static_engines: tuple[tuple[str, str], ...] = ()
     static_model: str = "llama2-7b"
     block_size: int = 16
+    configuration: Configuration = SYNCED
     index_view: bool = True
     patience: Patience = PATIENT
     health: HealthTiming = HEALTH_TIMING

@@ -1,4 +1,4 @@
-"""One subscribed engine: its event stream, its health check, its part of the index, its series.
+"""One engine: its health check and, where it is subscribed to, its event stream, entries and series.
 
 The subscription decides what is applied and in which order (`resync.kvsync.subscriber`); this applies it.
 The number that the index view names is the one applied *here*, not the one that has arrived: an audit
@@ -7,6 +7,7 @@ rewinds truth to it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from resync.gateway.healthchecks import Checked, HealthCheck
@@ -18,6 +19,7 @@ from resync.gateway.settings import Patience, Settings
 from resync.kits.clocks import Clock
 from resync.kvsync import fleet, handlers
 from resync.kvsync.index import PrefixIndex
+from resync.kvsync.localindex import LocalIndex
 from resync.kvsync.records import Batch
 from resync.kvsync.subscriber import Statistics
 from resync.transport.subscription import Subscription, TransportSettings
@@ -64,13 +66,8 @@ class SubscribedEngine:
         self._clock = clock
         self._applied_seq = NOTHING_APPLIED
         self._closed = False
-        self._health = HealthCheck(
-            f"{pod.base_url}/health",
-            bind_ip=settings.identity.bind_ip,
-            timing=settings.health,
-            clock=clock,
-            report=self._checked,
-        )
+        self._health = _health_check(pod, settings, clock, self._checked)
+        index.introduce(self._pod_key, pod.source.model)
         self._subscription = Subscription(pod.source, self, _transport(settings, patience))
 
     async def run(self) -> None:
@@ -100,20 +97,20 @@ class SubscribedEngine:
     @property
     def exact(self) -> bool:
         """Whether the index is known to be right for it, up to the applied number."""
-        return self._subscription.statistics().exact
+        return self._subscription.statistics().exact and not self._index.lacks(self._pod_key)
 
     def view(self) -> PodView:
         """Its part of the index view."""
         statistics = self._subscription.statistics()
-        entries = [
-            (entry.group, entry.hash, entry.copies, entry.prefix_key, entry.provenance)
-            for entry in self._index.entries(self._pod_key)
-        ]
-        return PodView(self._applied_seq, statistics.state.value, statistics.exact, entries)
+        return PodView(
+            self._applied_seq, statistics.state.value, self.exact, _rows(self._index, self._pod_key)
+        )
 
     def refresh_metrics(self) -> None:
         """Bring the series that mirror the subscription's own counts up to date."""
-        self._metrics.mirror(self._subscription.statistics(), self._subscription.connections())
+        self._metrics.mirror(
+            self._subscription.statistics(), self._subscription.connections(), exact=self.exact
+        )
 
     # --- what the subscription tells
 
@@ -143,7 +140,7 @@ class SubscribedEngine:
         """Forget the entries; the subscription says from which number the index goes on."""
         if self._closed or not self._admission.may_apply():
             return
-        self._index.purge(self._pod_key)
+        self._index.clear(self._pod_key)
         self._applied_seq = self._subscription.statistics().applied_seq
         if self._applied_seq == NOTHING_APPLIED:
             self._metrics.begin()
@@ -156,6 +153,60 @@ class SubscribedEngine:
     def state_changed(self, statistics: Statistics) -> None:
         """Say where the stream stands."""
         log.info("%s: %s%s", self._pod_key, statistics.state, "" if statistics.exact else ", not exact")
+
+
+class RoutedEngine:
+    """An engine that nobody subscribes to: what is known of its blocks is where requests were sent."""
+
+    def __init__(self, pod: EnginePod, *, index: LocalIndex, settings: Settings, clock: Clock) -> None:
+        self.pod = pod
+        self.exact = False
+        self._index = index
+        self._health = _health_check(pod, settings, clock, lambda _checked: None)
+
+    async def run(self) -> None:
+        """Check its health until cancelled."""
+        await self._health.run()
+
+    def close(self) -> None:
+        """Forget what was believed of it."""
+        self._index.purge(self.pod.source.pod_key)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests may go there: its pod is Ready and it answers."""
+        return self.pod.ready and self._health.reachable
+
+    @property
+    def route(self) -> Route:
+        """Where its requests go."""
+        return Route(self.pod.source.pod_key, self.pod.source.host, self.pod.base_url)
+
+    def view(self) -> PodView:
+        """Its part of the index view: guesses, and no stream that they could be compared at."""
+        return PodView(NOTHING_APPLIED, "routed", self.exact, _rows(self._index, self.pod.source.pod_key))
+
+    def refresh_metrics(self) -> None:
+        """Nothing: the series of a pod are about its subscription."""
+
+
+def _rows(index: PrefixIndex | LocalIndex, pod_key: str) -> list[tuple[int, int, int, int | None, str]]:
+    return [
+        (entry.group, entry.hash, entry.copies, entry.prefix_key, entry.provenance)
+        for entry in index.entries(pod_key)
+    ]
+
+
+def _health_check(
+    pod: EnginePod, settings: Settings, clock: Clock, report: Callable[[Checked], None]
+) -> HealthCheck:
+    return HealthCheck(
+        f"{pod.base_url}/health",
+        bind_ip=settings.identity.bind_ip,
+        timing=settings.health,
+        clock=clock,
+        report=report,
+    )
 
 
 def _transport(settings: Settings, patience: Patience) -> TransportSettings:

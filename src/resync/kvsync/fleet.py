@@ -2,10 +2,11 @@
 
 The gate is AIBrix' (`pkg/kvevent/manager.go`, `OnPodAdd`): the label that turns KV events on, phase
 Running, an IP, a model name; readiness is not asked for. What AIBrix gets wrong is what happens afterwards:
-an IP change, a removed label, a failed phase or a new pod under an old name must not only end the
-subscription but take the pod's entries out of the index. Here that follows from one comparison: whatever
-differs between the source that is subscribed and the source that is wanted ends the old one, entries
-included, and starts the new one.
+an IP change, a removed label, a failed phase, a restarted container or a new pod under an old name must not
+only end the subscription but take the pod's entries out of the index. Here that follows from one comparison:
+whatever differs between the source that is subscribed and the source that is wanted ends the old one, entries
+included, and starts the new one. The list of pods is always whole, so that a deletion nobody reported (a
+watch that was cut) is seen as well.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,10 +30,15 @@ class PodFacts(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     deleting: bool = False
+    restarts: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One publisher to subscribe to. Another `uid` is another source, even at the same address."""
+    """One publisher to subscribe to.
+
+    Another `uid` is another source, even at the same address, and so is another number of `restarts`: a new
+    process holds nothing of the old one's, and need not say a word before its first request.
+    """
 
     pod_key: str
     host: str
@@ -40,11 +46,13 @@ class Source(msgspec.Struct, frozen=True):
     replay_port: int = REPLAY_PORT
     uid: str = ""
     model: str = ""
+    restarts: int = 0
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
-    """The ports to dial and the names of the gate."""
+    """Whether there is anything to subscribe for, the ports to dial and the names of the gate."""
 
+    kv_sync: bool = True
     event_port: int = EVENT_PORT
     replay_port: int = REPLAY_PORT
     label_enabled: str = LABEL_ENABLED
@@ -61,20 +69,32 @@ class Changes(msgspec.Struct, frozen=True):
 DEFAULTS = FleetSettings()
 
 
+def engine(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
+    """The engine that `pod` runs, whether or not it publishes: Running, with an address and a model."""
+    model = pod.labels.get(settings.label_model) or pod.annotations.get(settings.label_model)
+    if not (model and pod.ip and pod.phase == "Running" and not pod.deleting):
+        return None
+    return Source(
+        pod.pod_key, pod.ip, settings.event_port, settings.replay_port, pod.uid, model, pod.restarts
+    )
+
+
 def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
     """The source that `pod` should be subscribed to as, or None when it should not be."""
-    model = pod.labels.get(settings.label_model) or pod.annotations.get(settings.label_model)
-    enabled = pod.labels.get(settings.label_enabled) == "true"
-    if not (enabled and model and pod.ip and pod.phase == "Running" and not pod.deleting):
-        return None
-    return Source(pod.pod_key, pod.ip, settings.event_port, settings.replay_port, pod.uid, model)
+    enabled = settings.kv_sync and pod.labels.get(settings.label_enabled) == "true"
+    return engine(pod, settings) if enabled else None
 
 
 def changes(
     current: Mapping[str, Source], pods: Iterable[PodFacts], settings: FleetSettings = DEFAULTS
 ) -> Changes:
     """How to get from the subscriptions `current` (by pod key) to those wanted for `pods`, all there are."""
-    target = {pod.pod_key: source for pod in pods if (source := wanted(pod, settings)) is not None}
-    ended = tuple(key for key, source in current.items() if target.get(key) != source)
-    started = tuple(source for key, source in target.items() if current.get(key) != source)
+    return difference(current, filter(None, (wanted(pod, settings) for pod in pods)))
+
+
+def difference(current: Mapping[str, Source], target: Iterable[Source]) -> Changes:
+    """How to get from `current` (by pod key) to exactly `target`."""
+    sources = {source.pod_key: source for source in target}
+    ended = tuple(key for key, source in current.items() if sources.get(key) != source)
+    started = tuple(source for key, source in sources.items() if current.get(key) != source)
     return Changes(ended, started)
