@@ -15,7 +15,7 @@ def test_a_healthy_system_keeps_up_with_a_surge(run: Run) -> None:
     assert ran.code == 0, ran.told()
     (seen,) = ran.line["effect"]["pods"].values()
     assert seen["asked_per_s"] == 60.0
-    assert seen["sent_per_s"] >= 54.0
+    assert seen["sent_per_s"] == pytest.approx(60.0, rel=0.25)
     claims = {(c["claim"], c["phase"]): c for c in ran.line["claims"]}
     assert claims["throughput", "fault"]["value"] > 100
     assert claims["apply-latency", "fault"]["value"] < 50
@@ -26,5 +26,5 @@ def test_a_healthy_system_keeps_up_with_a_surge(run: Run) -> None:
 def test_a_surge_that_could_not_be_sent_proves_nothing(run: Run) -> None:
     ran = run("high-load", **{**SHORT, "RESYNC_SURGE_RATE": "9000"})
     assert ran.code in {1, 2}, ran.told()
-    assert "the load could not keep up" in ran.told()
+    assert "default/load-0 sent" in ran.told()
     ran.is_honest()

@@ -114,6 +114,39 @@ def test_a_pod_is_back_with_its_first_answer() -> None:
     assert DOWNTIME.back(seen, seen, POD, SETTINGS) == TIMES[20]
 
 
+SURGE = EFFECTS["Load", "surge"]
+LOAD = "default/load-0"
+
+
+def loaded(asked: float, sent_per_s: float) -> Samples:
+    return samples(
+        series("resync_load_asked_rate", [asked] * 25, pod="load-0"),
+        series("resync_load_sent_total", [sent_per_s * STEP_S * i for i in range(25)], pod="load-0"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent_per_s", "doubt"),
+    [
+        (90.0, 90.0, ""),
+        (90.0, 80.0, ""),  # Poisson: 9 % below, in six seconds
+        (90.0, 70.0, "default/load-0 sent 70.0 of 90 requests/s: it could not keep up"),
+        (30.0, 90.0, "default/load-0 asks for 30 of 90 requests/s"),
+    ],
+)
+def test_a_surge_is_what_was_asked_for_and_sent(asked: float, sent_per_s: float, doubt: str) -> None:
+    baseline, seen = loaded(30.0, 30.0), loaded(asked, sent_per_s)
+    effect = SURGE.judged(baseline, seen, [LOAD], SETTINGS)
+    assert effect.proven is not bool(doubt)
+    assert all(one.startswith(doubt) for one in effect.all_doubts)
+
+
+def test_a_load_is_as_before_with_the_first_scrape_at_its_usual_rate() -> None:
+    baseline = loaded(30.0, 30.0)
+    falling = samples(series("resync_load_asked_rate", [90.0] * 20 + [30.0] * 5, pod="load-0"))
+    assert SURGE.back(baseline, falling, LOAD, SETTINGS) == TIMES[20]
+
+
 def test_every_kind_of_fault_that_can_be_proven_says_what_is_asserted() -> None:
     assert EFFECTS.keys() == PROFILES.keys()
     for profile, phase in itertools.product(PROFILES.values(), ("baseline", "fault", "recovery", "after")):

@@ -4,6 +4,7 @@ The load says what it was asked for and counts what it sent; a sender that could
 than it was told to, whatever the answers were like.
 """
 
+import math
 from collections.abc import Sequence
 
 from resync.run.effects.signs import Effect, PodEffect, Sign, doubts_of
@@ -13,6 +14,7 @@ from resync.run.settings import Settings
 
 ASKED = "resync_load_asked_rate"
 SENT = "resync_load_sent_total"
+NOISE_SIGMAS = 3.0
 ACHIEVED_SHARE_MIN = 0.9
 """Below this share of what was asked for, the surge was another one."""
 
@@ -57,10 +59,16 @@ class Surge:
         signs = self.signs(baseline, fault, pod_key, settings)
         doubts = doubts_of(signs, pod_key, fault.window, fault.interval_s)
         wanted = _usual(baseline, pod_key) + settings.surge_rate
-        sent = sum(fault.growth(s)[0] for s in _of(fault, SENT, pod_key)) / fault.window_s
-        if sent < ACHIEVED_SHARE_MIN * wanted:
-            doubts += (f"{pod_key} sent {sent:.1f} of {wanted:g} requests/s: the load could not keep up",)
-        return PodEffect(pod_key, {"asked_per_s": wanted, "sent_per_s": round(sent, 1)}, doubts)
+        sent = sum(fault.growth(s)[0] for s in _of(fault, SENT, pod_key))
+        sent_per_s = sent / fault.window_s
+        if sent < least_sent(wanted * fault.window_s):
+            doubts += (f"{pod_key} sent {sent_per_s:.1f} of {wanted:g} requests/s: it could not keep up",)
+        return PodEffect(pod_key, {"asked_per_s": wanted, "sent_per_s": round(sent_per_s, 1)}, doubts)
+
+
+def least_sent(expected: float) -> float:
+    """How many requests must have been sent of `expected`, which are due at random (Poisson)."""
+    return expected - max((1 - ACHIEVED_SHARE_MIN) * expected, NOISE_SIGMAS * math.sqrt(expected))
 
 
 def _usual(baseline: Samples, pod_key: str) -> float:
