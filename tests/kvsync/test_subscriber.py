@@ -96,7 +96,8 @@ def test_the_first_live_number_above_0_with_nothing_known_is_a_gap() -> None:
     assert subscriber.state is State.GAP
     assert done(subscriber.replayed(messages[0], 0.0)) == [0]
     assert done(subscriber.replayed(messages[1], 0.0)) == [1]
-    assert done(subscriber.replay_ended(0.0)) == [2]
+    assert done(subscriber.replayed(messages[2], 0.0)) == [2]
+    assert done(subscriber.replay_ended(0.0)) == []
     statistics = subscriber.statistics()
     assert (statistics.gaps, statistics.missed, statistics.gaps_repaired) == (1, 2, 1)
 
@@ -161,7 +162,7 @@ def test_an_evicted_beginning_is_given_up_after_the_tries_and_not_retried() -> N
             assert done(subscriber.replayed(message, 0.0)) == []
         last = subscriber.replay_ended(0.0)
     assert done(last) == ["purge", 3, 4, 5, "degrade"]
-    assert (subscriber.state, subscriber.exact, subscriber.retry_at_s) == (State.LIVE, False, None)
+    assert (subscriber.state, subscriber.exact, subscriber.wake_at_s) == (State.LIVE, False, None)
     cleared = Publisher()
     for _ in range(6):
         cleared.publish(Batch(0.0, (AllBlocksCleared(),)))
@@ -174,12 +175,12 @@ def test_silence_is_given_up_and_tried_again_without_touching_what_is_there() ->
     subscriber = Subscriber(SubscriberSettings(tries_limit=1, retry_min_s=10.0, retry_max_s=15.0))
     subscriber.connected(0.0)
     assert done(subscriber.replay_timed_out(5.0)) == ["purge", "degrade"]
-    assert subscriber.retry_at_s == 15.0
+    assert subscriber.wake_at_s == 15.0
     assert done(subscriber.tick(14.9)) == []
     assert done(subscriber.tick(15.0)) == [("ask", 0)]
     assert subscriber.state is State.LIVE
     assert done(subscriber.replay_timed_out(20.0)) == []
-    assert subscriber.retry_at_s == 35.0  # doubled, up to the limit
+    assert subscriber.wake_at_s == 35.0  # doubled, up to the limit
     subscriber.tick(35.0)
     assert done(subscriber.replayed(messages[0], 35.0)) == ["purge", 0]
     assert done(subscriber.replayed(messages[1], 35.0)) == [1]

@@ -20,6 +20,10 @@ class State(StrEnum):
     RESYNCING = "resyncing"
 
 
+AWAITING: Final = frozenset({State.REPLAYING, State.GAP, State.RESYNCING})
+"""Where a replay is in."""
+
+
 class Input(StrEnum):
     """What happened, after numbers and fingerprints were looked at."""
 
@@ -40,6 +44,8 @@ class Input(StrEnum):
     ANSWER_EMPTY = "replay over: not even the batch we have, no tries left"
     RETRY_DUE = "a degraded source may be tried again"
     RETRY_ANSWERED = "the retry is answered from 0"
+    RETRY_EMPTY = "the retry is answered by the end marker alone"
+    TAIL_OVERDUE = "the publisher's own number stays ahead"
 
 
 class Action(StrEnum):
@@ -51,6 +57,7 @@ class Action(StrEnum):
     COUNT_DUPLICATE = "count a duplicate"
     ASK = "ask for what is missing"
     OPEN_GAP = "hold back, ask for what is missing"
+    OPEN_TAIL = "count what is missing, ask for it"
     FORGET = "drop what was held back"
     CONFIRM = "same life: proven"
     APPLY_REPLAYED = "apply, same life"
@@ -59,6 +66,7 @@ class Action(StrEnum):
     GIVE_UP = "purge, degrade, go on from here"
     RETRY = "ask from 0, change nothing yet"
     START_OVER = "purge, apply from 0"
+    START_EMPTY = "purge: nothing has been published"
 
 
 class Transition(NamedTuple):
@@ -88,6 +96,8 @@ def _awaiting(state: State) -> dict[Input, Transition]:
         Input.ANSWER_EMPTY: Transition(Action.RESTART, State.RESYNCING),
         Input.RETRY_DUE: Transition(Action.IGNORE, state),
         Input.RETRY_ANSWERED: Transition(Action.IGNORE, state),
+        Input.RETRY_EMPTY: Transition(Action.IGNORE, state),
+        Input.TAIL_OVERDUE: Transition(Action.IGNORE, state),
     }
 
 
@@ -104,6 +114,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, Transition]]] = {
         Input.DISCONNECTED: Transition(Action.IGNORE, State.CONNECTING),
         Input.RETRY_DUE: Transition(Action.IGNORE, State.CONNECTING),
         Input.RETRY_ANSWERED: Transition(Action.IGNORE, State.CONNECTING),
+        Input.RETRY_EMPTY: Transition(Action.IGNORE, State.CONNECTING),
+        Input.TAIL_OVERDUE: Transition(Action.IGNORE, State.CONNECTING),
         **_ignoring(State.CONNECTING, (*_LIVE_INPUTS, *_REPLAY_INPUTS)),
     },
     State.LIVE: {
@@ -115,9 +127,9 @@ TRANSITIONS: Final[Mapping[State, Mapping[Input, Transition]]] = {
         Input.LIVE_RESTARTED: Transition(Action.RESTART, State.RESYNCING),
         Input.RETRY_DUE: Transition(Action.RETRY, State.LIVE),
         Input.RETRY_ANSWERED: Transition(Action.START_OVER, State.RESYNCING),
+        Input.RETRY_EMPTY: Transition(Action.START_EMPTY, State.LIVE),
+        Input.TAIL_OVERDUE: Transition(Action.OPEN_TAIL, State.GAP),
         **_ignoring(State.LIVE, _REPLAY_INPUTS),  # late remains of an answer already judged
     },
-    State.REPLAYING: _awaiting(State.REPLAYING),
-    State.GAP: _awaiting(State.GAP),
-    State.RESYNCING: _awaiting(State.RESYNCING),
+    **{state: _awaiting(state) for state in State if state in AWAITING},
 }

@@ -288,7 +288,7 @@ class Subscription:
         self._perform(self._machine.tick(now_s), now_s)
 
     def _set_alarm(self) -> None:
-        due = [at_s for at_s in (self._replay_deadline_s, self._machine.retry_at_s) if at_s is not None]
+        due = [at_s for at_s in (self._replay_deadline_s, self._machine.wake_at_s) if at_s is not None]
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
