@@ -316,7 +316,7 @@ async def test_stopping_leaves_no_socket_reader_or_task(stand: Stand) -> None:
             assert len(loop._selector.get_map()) > readers
         assert asyncio.all_tasks() == before
         assert len(loop._selector.get_map()) == readers
-        assert (subscription._live, subscription._replay, subscription._monitor) == (None, None, None)
+        assert (subscription._live, subscription._replay, subscription._alarm) == (None, None, None)
         assert subscription.connections().connected is False
     assert all(socket is None or socket.closed for socket in (engine._live, engine._replays))
 

@@ -17,8 +17,8 @@ from resync.kvsync import wire
 from resync.kvsync.errors import WireError
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import Batch, Message
-from resync.transport.addresses import endpoint, speaks_ipv6
 from resync.transport.errors import NotBoundError
+from resync.transport.sockets import listen
 
 HWM: Final = 100_000
 """vLLM's default for the PUB socket, in messages per subscriber."""
@@ -62,29 +62,16 @@ class Publication:
         `event_port` and `replay_port` then hold the real ports. Raises zmq.ZMQError when one is taken.
         """
         try:
-            self._live, self.event_port = self._listen(zmq.PUB, host, event_port, self._hwm)
+            self._live, self.event_port = listen(self._context, zmq.PUB, host, event_port, hwm=self._hwm)
             if replay_port is not None:
-                self._replays, self.replay_port = self._listen(
-                    zmq.ROUTER, host, replay_port, self._replay_hwm
+                self._replays, self.replay_port = listen(
+                    self._context, zmq.ROUTER, host, replay_port, hwm=self._replay_hwm
                 )
                 asyncio.get_running_loop().add_reader(self._replays.FD, self._answer_requests)
                 self._answer_requests()  # whatever came before the reader was in place raises no new edge
         except BaseException:
             self.close()
             raise
-
-    def _listen(self, kind: int, host: str, port: int, hwm: int) -> "tuple[zmq.Socket[bytes], int]":
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
-        try:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.SNDHWM, hwm)
-            socket.setsockopt(zmq.IPV6, speaks_ipv6(host))
-            socket.bind(endpoint(host, port or "*"))
-            bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        except BaseException:
-            socket.close()
-            raise
-        return socket, int(bound.rpartition(":")[2])
 
     def publish(self, batch: Batch) -> Message:
         """Number, keep and send `batch`; the message sent. Raises NotBoundError."""

@@ -1,77 +1,46 @@
-"""A subscriber on real ZeroMQ: SUB for the live stream, a DEALER for each replay, one task.
+"""A subscriber on real ZeroMQ: one live connection at a time, a request for each replay, one task.
 
-The sockets are plain ones: their file descriptors wake the task, which then reads until nothing is left. So
-an idle subscription costs nothing, a batch costs no task switch of its own, and there is no polling. A turn
-reads at most `TURN_MESSAGES_MAX` messages before others run: one engine's flood does not delay another
-engine.
+The sockets' file descriptors wake the task, which then reads until nothing is left. So an idle subscription
+costs nothing, a batch costs no task switch of its own, and there is no polling. A turn reads at most
+`TURN_MESSAGES_MAX` messages before others run: one engine's flood does not delay another engine.
 
-What is told to the state machine, in this order each turn: connects and disconnects (from the SUB socket's
-monitor), then live messages, then replayed ones, then the time. On a disconnect, what is still in the SUB
-socket is thrown away: it may be of the old life or already of the next, and the replay behind the reconnect
-brings what counts.
-
-Every replay request has a DEALER of its own, so that the remains of an earlier answer can never be taken
-for the answer to a later question. Reconnecting is ZeroMQ's own, with its doubling back-off; half-open
-connections are found by its heartbeats (ZMTP 3.1 PING, answered by the peer's library, not by its
-application).
+What is told to the state machine, in this order each turn: what became of the connection, then live messages,
+then replayed ones, then the time. A connection that ends is dialled again after a pause that doubles
+(`backoff`); half-open ones are found by ZeroMQ's heartbeats (ZMTP 3.1 PING, answered by the peer's library,
+not by its application). All times are those of the event loop, all chance is that of `dice`.
 """
 
 import asyncio
 import random
 import zlib
-from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from resync.kvsync import wire
 from resync.kvsync.effects import Apply, AskReplay, Degrade, Effect, Purge
 from resync.kvsync.errors import WireError
 from resync.kvsync.fleet import Source
 from resync.kvsync.records import Batch, ReplayEnd
-from resync.kvsync.subscriber import Statistics, Subscriber, SubscriberSettings
-from resync.transport.addresses import endpoint, speaks_ipv6
+from resync.kvsync.subscriber import Statistics, Subscriber
+from resync.transport.backoff import Backoff
 from resync.transport.errors import AlreadyRunningError
+from resync.transport.live import Change, LiveConnection
+from resync.transport.replaying import ReplayRequest
+from resync.transport.settings import DEFAULTS, TransportSettings
+from resync.transport.sockets import Dialer
 
 __all__ = ["ConnectionStatistics", "Handler", "Source", "Subscription", "TransportSettings"]
 
 TURN_MESSAGES_MAX: Final = 500
 """Messages read in one turn. At 50-100 us a message this is at most 50 ms in which nothing else runs."""
 
-DISCARD_MAX: Final = 200_000
-"""Messages thrown away on a disconnect: more than the pipes of both ends hold."""
-
-_WATCHED_EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
-
-
-class TransportSettings(msgspec.Struct, frozen=True):
-    """Times and limits of the sockets. The defaults survive a round trip of 2 s.
-
-    A heartbeat is answered within one round trip, so its time-out must exceed the longest one to be
-    survived. A new connection needs about four round trips (TCP, greeting, handshake, request) before a
-    replay begins to arrive: hence 20 s for its first message. The back-off before a reconnect doubles from
-    `reconnect_min_ms`, stretched once per subscription by up to `reconnect_jitter`, to `reconnect_max_ms`.
-    """
-
-    heartbeat_interval_ms: int = 2_000
-    heartbeat_timeout_ms: int = 10_000
-    connect_timeout_ms: int = 10_000
-    replay_timeout_ms: int = 20_000
-    replay_idle_ms: int = 5_000
-    reconnect_min_ms: int = 100
-    reconnect_max_ms: int = 5_000
-    reconnect_jitter: float = 0.5
-    rcvhwm: int = 100_000
-    local_address: str | None = None
-    subscriber: SubscriberSettings = SubscriberSettings()
-
 
 class ConnectionStatistics(msgspec.Struct, frozen=True):
-    """What the live connection has done: handshakes completed, lost, tried again.
+    """What the live connection has done: come up, gone down, been dialled again.
 
-    Messages with wrong frames.
+    `frame_errors`: messages that are no batch and no marker.
     """
 
     connected: bool = False
@@ -97,9 +66,6 @@ class Handler(Protocol):
         """The state, the exactness or the connection changed."""
 
 
-DEFAULTS: Final = TransportSettings()
-
-
 class Subscription:
     """Follows one source until cancelled; `run` once."""
 
@@ -115,18 +81,22 @@ class Subscription:
     ) -> None:
         self._source = source
         self._handler = handler
-        self._settings = settings
-        self._context = context or zmq.Context.instance()
         self._machine = subscriber or Subscriber(settings.subscriber)
-        # Which engine this is decides its back-off, so that engines that vanish together come back apart.
-        self._dice = dice or random.Random(zlib.crc32(f"{settings.local_address} {source.pod_key}".encode()))
         self._wake = asyncio.Event()
-        self._live: zmq.Socket[bytes] | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
-        self._replay: zmq.Socket[bytes] | None = None
-        self._replay_deadline_s: float | None = None
+        self._dialer = Dialer(source, settings, context or zmq.Context.instance(), self._wake.set)
+        # Which engine this is decides its pauses, so that engines that vanish together are dialled apart.
+        seed = zlib.crc32(f"{settings.local_address} {source.pod_key}".encode())
+        self._backoff = Backoff(
+            min_s=settings.reconnect_min_ms / 1000,
+            max_s=settings.reconnect_max_ms / 1000,
+            jitter=settings.reconnect_jitter,
+            dice=dice or random.Random(seed),
+        )
+        self._running = False
+        self._live: LiveConnection | None = None
+        self._redial_at_s: float | None = None
+        self._replay: ReplayRequest | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._connected = False
         self._connects = self._disconnects = self._reconnect_attempts = self._frame_errors = 0
         self._told: object = None
 
@@ -144,8 +114,11 @@ class Subscription:
     def connections(self) -> ConnectionStatistics:
         """What the live connection has done."""
         return ConnectionStatistics(
-            self._connected, self._connects, self._disconnects, self._reconnect_attempts, self._frame_errors
+            self._is_up(), self._connects, self._disconnects, self._reconnect_attempts, self._frame_errors
         )
+
+    def _is_up(self) -> bool:
+        return self._live is not None and self._live.up
 
     # --- running
 
@@ -155,10 +128,11 @@ class Subscription:
         Raises AlreadyRunningError on a second start, zmq.ZMQError for an address that cannot be used, and
         whatever the handler raises.
         """
-        if self._live is not None:
+        if self._running:
             raise AlreadyRunningError(f"the subscription to {self._source.pod_key} runs already")
+        self._running = True
         try:
-            self._open()
+            self.connect()
             while True:
                 await self._wake.wait()
                 self._wake.clear()
@@ -166,60 +140,40 @@ class Subscription:
                     self._wake.set()
                     await asyncio.sleep(0)  # others first: this loop would otherwise never let go under load
         finally:
-            self._close()
+            self._running = False
+            self.close()
 
-    def _open(self) -> None:
-        self._live = self._dial(zmq.SUB)
-        self._live.setsockopt(zmq.SUBSCRIBE, b"")
-        self._monitor = self._live.get_monitor_socket(_WATCHED_EVENTS)
-        self._watch(self._monitor)
-        self._watch(self._live)
-        self._live.connect(self._endpoint(self._source.event_port))
-        self._wake.set()
+    def connect(self) -> None:
+        """Dial, inside a running loop. While a connection is up or on its way this changes nothing."""
+        if self._live is None and self._redial_at_s is None:
+            self._live = LiveConnection(self._dialer, _now_s())
 
-    def _dial(self, kind: int) -> "zmq.Socket[bytes]":
-        settings = self._settings
-        reconnect_ms = int(settings.reconnect_min_ms * (1 + settings.reconnect_jitter * self._dice.random()))
-        socket: zmq.Socket[bytes] = self._context.socket(kind)
-        for option, value in {
-            zmq.LINGER: 0,
-            zmq.RCVHWM: settings.rcvhwm,
-            zmq.IPV6: int(speaks_ipv6(self._source.host)),
-            zmq.HEARTBEAT_IVL: settings.heartbeat_interval_ms,
-            zmq.HEARTBEAT_TIMEOUT: settings.heartbeat_timeout_ms,
-            zmq.HEARTBEAT_TTL: settings.heartbeat_timeout_ms,
-            zmq.CONNECT_TIMEOUT: settings.connect_timeout_ms,
-            zmq.RECONNECT_IVL: reconnect_ms,
-            zmq.RECONNECT_IVL_MAX: max(reconnect_ms, settings.reconnect_max_ms),
-        }.items():
-            socket.setsockopt(option, value)
-        return socket
-
-    def _endpoint(self, port: int) -> str:
-        return endpoint(self._source.host, port, self._settings.local_address)
-
-    def _watch(self, socket: "zmq.Socket[Any]") -> None:
-        asyncio.get_running_loop().add_reader(socket.FD, self._wake.set)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Hang up everything. Twice is no error; a running `run` does it by itself."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
         self._drop_replay()
-        if self._monitor is not None and self._live is not None:
-            self._live.disable_monitor()
-        for socket in (self._monitor, self._live):
-            if socket is not None:
-                _unwatch_and_close(socket)
-        self._monitor = self._live = None
-        self._connected = False
+        self._redial_at_s = None
+        if self._live is not None:
+            self._live.close()
+            self._live = None
+
+    def heard_published(self, seq: int) -> None:
+        """The engine says, by another way than its stream, that its last batch is `seq`.
+
+        Say it as often as it is read: see `Subscriber.published`.
+        """
+        now_s = _now_s()
+        self._perform(self._machine.published(seq, now_s), now_s)
+        self._wake.set()
 
     # --- one turn: read everything, do everything, set the alarm
 
     def _turn(self) -> bool:
         """Whether there may be more to read."""
-        now_s = asyncio.get_running_loop().time()
-        self._read_monitor(now_s)
+        now_s = _now_s()
+        self._follow_connection(now_s)
         more = self._read_live(now_s)
         more |= self._read_replay(now_s)
         self._look_at_clock(now_s)
@@ -229,43 +183,57 @@ class Subscription:
         self._set_alarm()
         return more
 
-    def _read_monitor(self, now_s: float) -> None:
-        for frames in _received(self._monitor, TURN_MESSAGES_MAX):
-            event = parse_monitor_message(frames)["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected = True
+    def _follow_connection(self, now_s: float) -> None:
+        if self._redial_at_s is not None and now_s >= self._redial_at_s:
+            self._redial_at_s = None
+            self._reconnect_attempts += 1
+            self.connect()
+        if self._live is None:
+            return
+        was_up = self._live.up
+        for change in self._live.changes(now_s):
+            if change is Change.UP:
+                was_up = True
                 self._connects += 1
+                self._backoff.reset()
                 self._perform(self._machine.connected(now_s), now_s)
-            elif event == zmq.EVENT_CONNECT_RETRIED:
-                self._reconnect_attempts += 1
-            elif self._connected:
-                self._connected = False
-                self._disconnects += 1
-                _discard(self._live)
-                self._perform(self._machine.disconnected(now_s), now_s)
+            else:
+                self._end_connection(now_s, was_up=was_up)
+
+    def _end_connection(self, now_s: float, *, was_up: bool) -> None:
+        assert self._live is not None, "there is no connection to end. This is a bug."
+        self._live.close()
+        self._live = None
+        self._redial_at_s = now_s + self._backoff.pause_s()
+        if was_up:
+            self._disconnects += 1
+            self._perform(self._machine.disconnected(now_s), now_s)
 
     def _read_live(self, now_s: float) -> bool:
+        if self._live is None:
+            return False
         room = TURN_MESSAGES_MAX
-        for frames in _received(self._live, TURN_MESSAGES_MAX):
+        for frames in self._live.messages(TURN_MESSAGES_MAX):
             room -= 1
             try:
                 message = wire.parse_live(frames)
             except (
                 WireError
-            ):  # without a number it cannot be placed; if it was a batch, the next one shows the gap
+            ):  # without a number it has no place; if it was a batch, the next one shows the gap
                 self._frame_errors += 1
                 continue
             self._perform(self._machine.live(message, now_s), now_s)
         return room == 0
 
     def _read_replay(self, now_s: float) -> bool:
+        request = self._replay
+        if request is None:
+            return False
         room = TURN_MESSAGES_MAX
-        socket = self._replay
-        for frames in _received(socket, TURN_MESSAGES_MAX):
+        for frames in request.messages(TURN_MESSAGES_MAX, now_s):
             room -= 1
-            self._replay_deadline_s = now_s + self._settings.replay_idle_ms / 1000
             self._take_replayed(frames, now_s)
-            if self._replay is not socket:
+            if self._replay is not request:
                 return True  # another question has been asked; the rest of this answer is void
         return room == 0
 
@@ -282,18 +250,20 @@ class Subscription:
             self._perform(self._machine.replayed(answer, now_s), now_s)
 
     def _look_at_clock(self, now_s: float) -> None:
-        if self._replay_deadline_s is not None and now_s >= self._replay_deadline_s:
+        if self._replay is not None and now_s >= self._replay.deadline_s:
             self._drop_replay()
             self._perform(self._machine.replay_timed_out(now_s), now_s)
         self._perform(self._machine.tick(now_s), now_s)
 
     def _set_alarm(self) -> None:
-        due = [at_s for at_s in (self._replay_deadline_s, self._machine.wake_at_s) if at_s is not None]
+        due = [self._redial_at_s, self._machine.wake_at_s]
+        due += [one.deadline_s for one in (self._live, self._replay) if one is not None]
         if self._alarm is not None:
             self._alarm.cancel()
-            self._alarm = None
-        if due:
-            self._alarm = asyncio.get_running_loop().call_at(min(due), self._wake.set)
+        at_s = min((one for one in due if one is not None), default=None)
+        self._alarm = None
+        if at_s is not None:
+            self._alarm = asyncio.get_running_loop().call_at(at_s, self._wake.set)
 
     # --- what the machine wants
 
@@ -311,47 +281,19 @@ class Subscription:
 
     def _ask(self, start_seq: int, now_s: float) -> None:
         self._drop_replay()
-        self._replay = self._dial(zmq.DEALER)
-        self._watch(self._replay)
-        self._replay.connect(self._endpoint(self._source.replay_port))
-        self._replay.send_multipart(wire.replay_request(start_seq))
-        self._replay_deadline_s = now_s + self._settings.replay_timeout_ms / 1000
-        self._wake.set()  # sending can swallow the descriptor's edge: look once without one
+        self._replay = ReplayRequest(self._dialer, start_seq, now_s)
 
     def _drop_replay(self) -> None:
-        self._replay_deadline_s = None
         if self._replay is not None:
-            _unwatch_and_close(self._replay)
+            self._replay.close()
             self._replay = None
 
     def _tell_changes(self) -> None:
-        now = (self._machine.state, self._machine.exact, self._connected, self._connects)
+        now = (self._machine.state, self._machine.exact, self._is_up(), self._connects)
         if now != self._told:
             self._told = now
             self._handler.state_changed(self._machine.statistics())
 
 
-def _received(socket: "zmq.Socket[bytes] | None", count_max: int) -> "Iterator[list[bytes]]":
-    """What is in the socket now, at most `count_max` messages.
-
-    Ends early when the socket is closed meanwhile.
-    """
-    for _ in range(count_max):
-        if socket is None or socket.closed:
-            return
-        try:
-            yield socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-
-
-def _discard(socket: "zmq.Socket[bytes] | None") -> None:
-    if socket is not None:
-        for _ in _received(socket, DISCARD_MAX):
-            pass
-
-
-def _unwatch_and_close(socket: "zmq.Socket[Any]") -> None:
-    if not socket.closed:
-        asyncio.get_running_loop().remove_reader(socket.FD)
-        socket.close(linger=0)
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
