@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from resync.kvsync.transitions import AWAITING, TRANSITIONS
 from resync.run.scrapes import __name__ as scrapes_module
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,19 @@ def tables() -> ModuleType:
 
 def test_the_experiments_page_is_what_the_code_says(tables: ModuleType) -> None:
     assert (ROOT / "docs" / "experiments.md").read_text() == tables.page(), "run `make docs`"
+
+
+def test_the_subscriber_page_is_what_its_table_says(tables: ModuleType) -> None:
+    assert (ROOT / "docs" / "subscriber.md").read_text() == tables.subscriber_page(), "run `make docs`"
+
+
+def test_every_change_of_state_is_drawn(tables: ModuleType) -> None:
+    drawn = "\n".join(tables.diagram())
+    for state, row in TRANSITIONS.items():
+        box = "awaiting" if state in AWAITING else state
+        for what, then in row.items():
+            edge = f"{box} --> {then.state}: {what.replace(':', ' -')}"
+            assert then.state is state or edge in drawn
 
 
 def test_every_documented_access_variable_is_one_the_code_reads(tables: ModuleType) -> None:
