@@ -2,8 +2,10 @@
 
 import pytest
 
+from resync.kvsync import handlers
+from resync.kvsync.index import PrefixIndex
 from resync.kvsync.publisher import Publisher
-from resync.kvsync.records import AllBlocksCleared, Batch, BlockStored, Message
+from resync.kvsync.records import AllBlocksCleared, Batch, BlockStored, Message, ReplayEnd
 from resync.kvsync.subscriber import (
     Apply,
     AskReplay,
@@ -15,6 +17,7 @@ from resync.kvsync.subscriber import (
     SubscriberSettings,
 )
 from resync.kvsync.transitions import TRANSITIONS, Action, Input
+from resync.testing import Answer, answers
 
 pytestmark = pytest.mark.unit
 
@@ -215,3 +218,168 @@ def test_nothing_is_applied_while_there_is_no_connection() -> None:
     assert done(subscriber.live(messages[1], 0.0)) == []
     assert done(subscriber.replayed(messages[1], 0.0)) == []
     assert (subscriber.state, subscriber.exact, subscriber.applied_seq) == (State.CONNECTING, False, 0)
+
+
+# --- answers as they come
+
+
+def answered(subscriber: Subscriber, right: list[Message], answer: Answer) -> list[object]:
+    """What an answer that should have been `right` makes it do; without an end marker it times out."""
+    short: list[object] = []
+    for one in answer([*right, ReplayEnd()]):
+        if isinstance(one, ReplayEnd):
+            return short + done(subscriber.replay_ended(0.0))
+        short += done(subscriber.replayed(one, 0.0))
+    return short + done(subscriber.replay_timed_out(0.0))
+
+
+INCOMPLETE: dict[str, tuple[Answer, list[object]]] = {
+    "silence": (answers.silence, [("ask", 0)]),
+    "end-missing": (answers.without_end, [1, 2, 3, ("ask", 3)]),
+    "end-early": (answers.early_end(after=2), [1, ("ask", 1)]),
+    "cut-short": (answers.cut_short(after=2), [1, ("ask", 1)]),
+    "hole": (answers.hole(at=2), [1, ("ask", 1)]),
+    "truncated": (answers.truncated(by=2), [("ask", 0)]),
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_an_answer_that_lacks_something_is_applied_as_far_as_it_goes_and_asked_for_again(name: str) -> None:
+    answer, wanted = INCOMPLETE[name]
+    messages = stream(4)
+    subscriber = live_after(messages[:1])
+    subscriber.live(messages[3], 0.0)
+    assert answered(subscriber, messages, answer) == wanted
+    assert (subscriber.state, subscriber.statistics().purges) == (State.GAP, 0)
+    answered(subscriber, messages, answers.complete)
+    assert (subscriber.exact, subscriber.applied_seq) == (True, 3)
+
+
+def test_an_answer_that_only_closes_the_hole_is_completed_by_what_was_held_back() -> None:
+    messages = stream(4)
+    subscriber = live_after(messages[:1])
+    subscriber.live(messages[3], 0.0)
+    assert answered(subscriber, messages, answers.cut_short(after=3)) == [1, 2, 3]
+    assert subscriber.exact
+
+
+def test_what_stays_incomplete_is_purged_and_degraded_after_the_tries() -> None:
+    messages = stream(4)
+    subscriber = live_after(messages[:1], SubscriberSettings(tries_limit=2))
+    subscriber.live(messages[3], 0.0)
+    assert answered(subscriber, messages, answers.hole(at=1)) == [("ask", 0)]
+    assert answered(subscriber, messages, answers.hole(at=1)) == ["purge", 2, 3, "degrade"]
+    assert subscriber.statistics().degraded_reason == "batches 1 to 3 came incomplete 2 times"
+    assert (subscriber.state, subscriber.exact, subscriber.wake_at_s) == (State.LIVE, False, 30.0)
+
+
+def test_a_clear_among_what_was_held_back_makes_giving_up_exact() -> None:
+    publisher = Publisher()
+    messages = [publisher.publish(Batch(0.0, (AllBlocksCleared(),))) for _ in range(4)]
+    subscriber = live_after([], SubscriberSettings(tries_limit=1))
+    subscriber.live(messages[3], 0.0)
+    assert answered(subscriber, messages, answers.silence) == ["purge", 3]
+    assert subscriber.exact
+    assert (subscriber.wake_at_s, subscriber.statistics().degradations) == (None, 0)
+
+
+def test_a_retry_that_finds_an_empty_ring_makes_exact() -> None:
+    subscriber = Subscriber(SubscriberSettings(tries_limit=1, retry_min_s=10.0))
+    subscriber.connected(0.0)
+    assert done(subscriber.replay_timed_out(0.0)) == ["purge", "degrade"]
+    assert done(subscriber.tick(10.0)) == [("ask", 0)]
+    assert answered(subscriber, [], answers.complete) == ["purge"]
+    assert (subscriber.state, subscriber.exact, subscriber.wake_at_s) == (State.LIVE, True, None)
+
+
+def test_a_retry_without_the_beginning_is_the_last_one() -> None:
+    messages = stream(3)
+    subscriber = Subscriber(SubscriberSettings(tries_limit=1, retry_min_s=10.0))
+    subscriber.connected(0.0)
+    subscriber.replay_timed_out(0.0)
+    subscriber.tick(10.0)
+    assert answered(subscriber, messages, answers.truncated(by=1)) == []
+    assert (subscriber.state, subscriber.exact, subscriber.wake_at_s) == (State.LIVE, False, None)
+
+
+def test_a_restart_with_the_same_hashes_is_a_restart_all_the_same() -> None:
+    """From vLLM 0.29 on the seed of the hashes is fixed: only the time in the batch tells the lives apart."""
+    subscriber = live_after(stream(5))
+    assert done(subscriber.live(stream(1, life=1)[0], 0.0)) == ["purge", ("ask", 0)]
+
+
+def test_a_clear_that_comes_late_leaves_what_was_stored_behind_it() -> None:
+    """Published in the batch of the next request, before that one's blocks."""
+    publisher, index = Publisher(), PrefixIndex(block_size=2)
+    before, after = (BlockStored((block_hash,), None, (1, 2), 2) for block_hash in (1, 2))
+    subscriber = live_after([])
+    for events in ((before,), (AllBlocksCleared(), after)):
+        for effect in subscriber.live(publisher.publish(Batch(0.0, events)), 0.0):
+            assert isinstance(effect, Apply)
+            handlers.apply_batch(index, "pod", effect.batch)
+    assert [entry.hash for entry in index.entries("pod")] == [2]
+
+
+# --- the tail
+
+PATIENT = SubscriberSettings(tail_patience_s=5.0, tries_limit=2)
+
+
+def test_a_tail_that_stays_missing_is_asked_for_after_the_patience() -> None:
+    messages = stream(3)
+    subscriber = live_after(messages[:1], PATIENT)
+    assert done(subscriber.published(2, 10.0)) == []
+    assert subscriber.wake_at_s == 15.0
+    assert done(subscriber.published(2, 14.9)) == []
+    assert (subscriber.state, subscriber.exact) == (State.LIVE, True)
+    assert done(subscriber.tick(15.0)) == [("ask", 0)]
+    assert (subscriber.state, subscriber.exact) == (State.GAP, False)
+    assert answered(subscriber, messages, answers.complete) == [1, 2]
+    statistics = subscriber.statistics()
+    assert (statistics.gaps, statistics.missed, statistics.gaps_repaired) == (1, 2, 1)
+    assert subscriber.exact
+
+
+def test_a_claim_that_is_met_in_time_costs_nothing() -> None:
+    messages = stream(2)
+    subscriber = live_after(messages[:1], PATIENT)
+    subscriber.published(1, 10.0)
+    subscriber.live(messages[1], 11.0)
+    assert done(subscriber.tick(20.0)) == []
+    assert done(subscriber.published(1, 21.0)) == []
+    assert subscriber.wake_at_s is None
+
+
+def test_a_busy_stream_that_is_always_a_little_behind_lacks_nothing() -> None:
+    messages = stream(20)
+    subscriber = live_after(messages[:1], PATIENT)
+    for at_s, message in enumerate(messages[1:], 1):
+        assert done(subscriber.published(message.seq + 1, float(at_s))) == []
+        assert done(subscriber.live(message, float(at_s))) == [message.seq]
+
+
+def test_a_lower_claim_is_that_of_another_life() -> None:
+    subscriber = live_after(stream(1), PATIENT)
+    subscriber.published(9, 0.0)
+    subscriber.published(0, 1.0)
+    assert done(subscriber.tick(20.0)) == []
+
+
+def test_a_disconnect_forgets_the_claim_and_none_is_taken_before_the_next_connect() -> None:
+    subscriber = live_after(stream(1), PATIENT)
+    subscriber.published(9, 0.0)
+    subscriber.disconnected(1.0)
+    subscriber.published(9, 2.0)
+    assert done(subscriber.tick(20.0)) == []
+    assert subscriber.wake_at_s is None
+
+
+def test_a_tail_that_no_answer_brings_is_given_up_and_said() -> None:
+    messages = stream(1)
+    subscriber = live_after(messages, PATIENT)
+    subscriber.published(2, 0.0)
+    assert done(subscriber.tick(5.0)) == [("ask", 0)]
+    assert answered(subscriber, messages, answers.complete) == [("ask", 0)]
+    assert answered(subscriber, messages, answers.complete) == ["purge", "degrade"]
+    assert subscriber.statistics().degraded_reason == "batches 1 to 2 came incomplete 2 times"
+    assert (subscriber.state, subscriber.exact) == (State.LIVE, False)

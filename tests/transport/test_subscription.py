@@ -300,7 +300,7 @@ async def test_a_half_open_connection_is_found_by_heartbeats(stand: Stand, make_
 
 
 async def test_whoever_accepts_and_says_nothing_is_hung_up_on(stand: Stand, make_relay: Any) -> None:
-    settings = TransportSettings(connect_timeout_ms=50, reconnect_min_ms=5)
+    settings = TransportSettings(handshake_timeout_ms=50, reconnect_min_ms=5)
     with Publisher() as engine:
         async with make_relay(engine.event_port) as relay:
             relay.swallow = True
@@ -314,7 +314,7 @@ async def test_whoever_accepts_and_says_nothing_is_hung_up_on(stand: Stand, make
 
 async def test_a_host_that_is_never_dialled_is_tried_again(stand: Stand) -> None:
     """ZeroMQ looks up names out of sight, and says nothing when there is none."""
-    settings = TransportSettings(connect_timeout_ms=10, reconnect_min_ms=5)
+    settings = TransportSettings(connect_timeout_ms=10, handshake_timeout_ms=10, reconnect_min_ms=5)
     source = Source("default/nowhere", "no.such.host.invalid", 1, 1)
     async with stand.following(source, settings) as subscription:
         await stand.until_true("another try", lambda: subscription.connections().reconnect_attempts > 1)

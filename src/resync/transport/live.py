@@ -52,7 +52,8 @@ class LiveConnection:
             self.close()
             raise
         # TCP and the handshake have limits of their own; this one is for a host that is never dialled at all
-        self.deadline_s: float | None = now_s + 2 * dialer.settings.connect_timeout_ms / 1000
+        limit_ms = dialer.settings.connect_timeout_ms + dialer.settings.handshake_timeout_ms
+        self.deadline_s: float | None = now_s + limit_ms / 1000
 
     @property
     def up(self) -> bool:

@@ -60,7 +60,7 @@ class Dialer:
             zmq.HEARTBEAT_TIMEOUT: settings.heartbeat_timeout_ms,
             zmq.HEARTBEAT_TTL: settings.heartbeat_timeout_ms,
             zmq.CONNECT_TIMEOUT: settings.connect_timeout_ms,
-            zmq.HANDSHAKE_IVL: settings.connect_timeout_ms,
+            zmq.HANDSHAKE_IVL: settings.handshake_timeout_ms,
             zmq.RECONNECT_IVL: -1,
         }.items():
             socket.setsockopt(option, value)
