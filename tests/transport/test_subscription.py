@@ -451,6 +451,19 @@ async def test_a_publisher_without_replay_is_followed_and_called_degraded(stand:
             assert "no answer" in (after.degraded_reason or "")
 
 
+async def test_a_replay_port_that_opens_late_is_waited_for(stand: Stand, make_relay: Any) -> None:
+    with Publisher() as engine:
+        stand.publish(engine)
+        async with make_relay(engine.replay_port) as relay:
+            relay.refuse()
+            source = Source("default/engine-0", engine.host, engine.event_port, relay.port)
+            async with stand.following(source, TransportSettings(reconnect_min_ms=5)) as subscription:
+                await stand.until(subscription, "the first request", replays_asked=1)
+                await relay.listen()
+                after = await stand.until(subscription, "its answer", applied_seq=0, exact=True)
+    assert after.replays_failed == 0
+
+
 async def test_an_answer_that_is_no_batch_and_no_marker_is_counted(stand: Stand) -> None:
     settings = TransportSettings(replay_idle_ms=50)
     with stand.context.socket(zmq.ROUTER) as replays, Publisher(replay_port=None) as engine:

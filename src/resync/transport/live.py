@@ -44,6 +44,7 @@ class LiveConnection:
         self._monitor: zmq.Socket[bytes] | None = None
         self._socket = dialer.socket(zmq.SUB)
         try:
+            self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
             self._monitor = self._socket.get_monitor_socket(_WATCHED)
             dialer.watch(self._monitor)

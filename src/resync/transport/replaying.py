@@ -1,7 +1,8 @@
 """One replay request and its answer.
 
 Every request has a DEALER of its own, so that the remains of an earlier answer can never be taken for the
-answer to a later question (AIBrix `zmq_client.go` reads leftovers).
+answer to a later question (AIBrix `zmq_client.go` reads leftovers). Until it is connected ZeroMQ keeps the
+request and dials again, for an engine opens its replay port a moment after the other one.
 """
 
 from collections.abc import Iterator
@@ -19,12 +20,8 @@ class ReplayRequest:
         self._idle_s = dialer.settings.replay_idle_ms / 1000
         self.deadline_s = now_s + dialer.settings.replay_timeout_ms / 1000
         self._socket = dialer.socket(zmq.DEALER)
-        try:
-            self._socket.connect(dialer.endpoint(dialer.source.replay_port))
-            self._socket.send_multipart(wire.replay_request(start_seq))
-        except BaseException:
-            self.close()
-            raise
+        self._socket.connect(dialer.endpoint(dialer.source.replay_port))
+        self._socket.send_multipart(wire.replay_request(start_seq))
 
     def messages(self, count_max: int, now_s: float) -> Iterator[list[bytes]]:
         """The frames of what has arrived; each puts the deadline off."""

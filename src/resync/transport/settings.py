@@ -13,8 +13,8 @@ class TransportSettings(msgspec.Struct, frozen=True):
     A heartbeat is answered within one round trip, so its time-out must exceed the longest one to be
     survived. A new connection needs about four round trips (TCP, greeting, handshake, request) before a
     replay begins to arrive: hence 20 s for its first message. `connect_timeout_ms` is for TCP alone,
-    `handshake_timeout_ms` for what both ends say to each other before the first message. The pause before dialling again doubles
-    from `reconnect_min_ms` to `reconnect_max_ms`, each time stretched by up to `reconnect_jitter` of itself.
+    `handshake_timeout_ms` for greeting and handshake. The pause before dialling again doubles from
+    `reconnect_min_ms` to `reconnect_max_ms`, each time stretched by up to `reconnect_jitter` of itself.
     """
 
     heartbeat_interval_ms: int = 2_000

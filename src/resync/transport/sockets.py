@@ -34,7 +34,7 @@ def listen(
 
 
 class Dialer:
-    """Makes the sockets that talk to one source. They never reconnect by themselves."""
+    """Makes the sockets that talk to one source."""
 
     def __init__(
         self,
@@ -61,7 +61,8 @@ class Dialer:
             zmq.HEARTBEAT_TTL: settings.heartbeat_timeout_ms,
             zmq.CONNECT_TIMEOUT: settings.connect_timeout_ms,
             zmq.HANDSHAKE_IVL: settings.handshake_timeout_ms,
-            zmq.RECONNECT_IVL: -1,
+            zmq.RECONNECT_IVL: settings.reconnect_min_ms,
+            zmq.RECONNECT_IVL_MAX: max(settings.reconnect_min_ms, settings.reconnect_max_ms),
         }.items():
             socket.setsockopt(option, value)
         self.watch(socket)
