@@ -3,20 +3,12 @@
 import pytest
 
 from resync.kvsync import handlers
+from resync.kvsync.effects import Apply, AskReplay, Degrade, Effect, Purge
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import AllBlocksCleared, Batch, BlockStored, Message, ReplayEnd
-from resync.kvsync.subscriber import (
-    Apply,
-    AskReplay,
-    Degrade,
-    Effect,
-    Purge,
-    State,
-    Subscriber,
-    SubscriberSettings,
-)
-from resync.kvsync.transitions import TRANSITIONS, Action, Input
+from resync.kvsync.subscriber import Subscriber, SubscriberSettings
+from resync.kvsync.transitions import TRANSITIONS, Action, Input, State
 from resync.testing import Answer, answers
 
 pytestmark = pytest.mark.unit
@@ -290,6 +282,18 @@ def test_a_retry_that_finds_an_empty_ring_makes_exact() -> None:
     assert done(subscriber.tick(10.0)) == [("ask", 0)]
     assert answered(subscriber, [], answers.complete) == ["purge"]
     assert (subscriber.state, subscriber.exact, subscriber.wake_at_s) == (State.LIVE, True, None)
+
+
+def test_a_retry_without_an_answer_where_batches_are_known_is_repeated() -> None:
+    """A ring of no length answers everything with the end marker; that is no reason to call nothing exact."""
+    messages = stream(3)
+    subscriber = live_after([], SubscriberSettings(tries_limit=1, retry_min_s=10.0))
+    subscriber.live(messages[2], 0.0)
+    assert answered(subscriber, [], answers.complete) == ["purge", 2, "degrade"]
+    assert done(subscriber.tick(10.0)) == [("ask", 0)]
+    assert answered(subscriber, [], answers.complete) == []
+    assert (subscriber.state, subscriber.exact, subscriber.applied_seq) == (State.LIVE, False, 2)
+    assert subscriber.wake_at_s is not None
 
 
 def test_a_retry_without_the_beginning_is_the_last_one() -> None:

@@ -26,11 +26,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from resync.kvsync import chain, handlers
+from resync.kvsync.effects import Apply, AskReplay, Degrade, Effect, Purge
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.ledger import Relation
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import AllBlocksCleared, Batch, BlockRemoved, BlockStored, KVEvent, Message
-from resync.kvsync.subscriber import Apply, AskReplay, Degrade, Effect, Purge, Subscriber, SubscriberSettings
+from resync.kvsync.subscriber import Subscriber, SubscriberSettings
 from resync.kvsync.transitions import Input, State
 
 pytestmark = pytest.mark.unit
@@ -427,7 +428,7 @@ def test_hypothesis_finds_no_way_to_break_it() -> None:
     run_state_machine_as_test(
         StreamMachine,
         settings=settings(
-            max_examples=250,
+            max_examples=150,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -38,14 +38,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
 from resync.kvsync import wire
 from resync.kvsync.effects import Apply, AskReplay, Degrade, Effect, Purge
 from resync.kvsync.errors import WireError
 from resync.kvsync.exactness import Exactness
 from resync.kvsync.inquiry import Inquiry
 from resync.kvsync.ledger import NOTHING, Ledger, Relation
+from resync.kvsync.limits import DEFAULTS, SubscriberSettings
 from resync.kvsync.records import AllBlocksCleared, Batch, Message
 from resync.kvsync.standing import Statistics
 from resync.kvsync.tail import Tail
@@ -65,23 +64,6 @@ __all__ = [
 
 _LIVE_INPUT_OF: Final = {one: Input[f"LIVE_{one.name}"] for one in Relation}
 _REPLAY_INPUT_OF: Final = {one: Input[f"REPLAY_{one.name}"] for one in Relation}
-
-
-class SubscriberSettings(msgspec.Struct, frozen=True):
-    """Limits. `held_limit` and `fingerprint_limit` are in batches; vLLM's ring is 10,000 long.
-
-    `tries_limit` bounds the requests for the same batches.
-    """
-
-    held_limit: int = 20_000
-    fingerprint_limit: int = 4_096
-    tries_limit: int = 3
-    retry_min_s: float = 30.0
-    retry_max_s: float = 600.0
-    tail_patience_s: float = 5.0
-
-
-DEFAULTS: Final = SubscriberSettings()
 
 
 class Subscriber:
@@ -160,7 +142,8 @@ class Subscriber:
         """The publisher itself says, by another way than the stream, that its last batch is `seq`.
 
         When that stays ahead of what is applied for longer than `tail_patience_s`, `tick` asks for a replay.
-        Only a claim read while the connection was up may be given: a disconnect forgets it.
+        To be said as often as it is read: a replay answers for all claims before it. Only a claim read while
+        the connection was up may be given; a disconnect forgets it.
         """
         if self._state is not State.CONNECTING:
             self._tail.claim(seq, self._ledger.applied, now_s)
@@ -202,9 +185,8 @@ class Subscriber:
     def wake_at_s(self) -> float | None:
         """When `tick` will have something to do, None for not before something happens."""
         tail_due_s = self._tail.due_s if self._state is State.LIVE else None
-        return min(
-            (at_s for at_s in (self._exactness.retry_at_s, tail_due_s) if at_s is not None), default=None
-        )
+        due_s = (self._exactness.retry_at_s, tail_due_s)
+        return min((at_s for at_s in due_s if at_s is not None), default=None)
 
     def statistics(self) -> Statistics:
         """All of it, at this moment."""
@@ -238,10 +220,10 @@ class Subscriber:
         return self._take(judged, now_s)
 
     def _judge_retry(self, now_s: float, *, ended: bool) -> tuple[Effect, ...]:
-        """The retry did not begin at 0. Nothing at all from 0 on is the answer of an empty ring."""
+        """The retry did not begin at 0; where nothing is known to exist, that may be the whole truth."""
         self._retrying = False
         nothing_came = self._inquiry.first_answered is None
-        if ended and nothing_came:
+        if ended and nothing_came and self._ledger.highest_known == NOTHING:
             return self._take(Input.RETRY_EMPTY, now_s)
         self._counts["replays_failed"] += 1
         self._exactness.retry_helps = nothing_came

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from resync.kvsync.subscriber import SubscriberSettings
+from resync.kvsync.limits import SubscriberSettings
 
 
 class TransportSettings(msgspec.Struct, frozen=True):
