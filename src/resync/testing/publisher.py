@@ -15,7 +15,7 @@ from resync.kvsync.publisher import BUFFER_STEPS
 from resync.kvsync.records import Batch, KVEvent, Message, ReplayEnd
 from resync.kvsync.wire import HashForm, WireForm
 from resync.testing.answers import Answer, complete
-from resync.transport.publication import HWM
+from resync.transport.publication import HWM, REPLAY_HWM
 from resync.transport.sockets import listen
 
 SUBSCRIBED: Final = b"\x01"
@@ -28,7 +28,8 @@ class Publisher:
 
     Listens as soon as it exists; port 0 takes a free one, a replay port of None offers no replay. A second
     publisher on the ports of a closed one is that engine's next life: it counts from 0 again. `topic_frame`:
-    replies carry the topic, as from vLLM 0.26 on. To be used from one thread; needs no event loop.
+    replies carry the topic, as from vLLM 0.26 on. Limits are vLLM's: replays of more than 1,000 batches can
+    lose some to a full pipe. To be used from one thread; needs no event loop.
 
     Raises zmq.ZMQError when a port is taken.
     """
@@ -73,7 +74,7 @@ class Publisher:
         self._live.setsockopt(zmq.XPUB_VERBOSER, 1)
         if replay_port is None:
             return
-        replays, self.replay_port = listen(self._context, zmq.ROUTER, self.host, replay_port, hwm=HWM)
+        replays, self.replay_port = listen(self._context, zmq.ROUTER, self.host, replay_port, hwm=REPLAY_HWM)
         self._thread = threading.Thread(target=self._serve, args=(replays,), name="replays", daemon=True)
         self._thread.start()
 
