@@ -11,7 +11,7 @@ import zmq
 
 from resync.kits.waits import wait_until_async
 from resync.kvsync.records import Batch, BlockStored
-from resync.kvsync.subscriber import Statistics
+from resync.kvsync.subscriber import State, Statistics
 from resync.testing import Publisher
 from resync.transport.subscription import Source, Subscription, TransportSettings
 
@@ -157,6 +157,11 @@ class Stand:
         except TimeoutError as late:
             raise AssertionError(f"{what}: {subscription.statistics()}") from late
         return statistics
+
+    async def live(self, subscription: Subscription, engine: Publisher) -> None:
+        """Wait until it is exact and would hear what is published from now on."""
+        await self.until(subscription, "the connection", state=State.LIVE, exact=True)
+        await self.until_true("the subscription to be in effect", lambda: engine.subscribers)
 
     async def until_true(self, what: str, seen: Callable[[], Any]) -> Any:
         async def now() -> Any:

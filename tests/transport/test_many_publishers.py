@@ -70,7 +70,8 @@ async def test_ten_publishers_on_ten_addresses_lose_nothing_and_keep_their_order
             await follow(stack, stand, index, source_of(engine, f"default/engine-{pod}"))
             for pod, engine in enumerate(engines)
         ]
-        await stand.until_true("all to be live", lambda: all(one.statistics().exact for one, _ in followed))
+        for engine, (subscription, _) in zip(engines, followed, strict=True):
+            await stand.live(subscription, engine)
         for seq in range(BATCHES):
             for pod, engine in enumerate(engines):
                 tokens = (pod, seq)
@@ -98,7 +99,7 @@ async def test_one_engine_that_floods_and_one_that_is_silent_do_not_delay_a_thir
         for pod, engine in enumerate((flooding, silent)):
             await follow(stack, stand, index, source_of(engine, f"default/engine-{pod}"))
         subscription, indexing = await follow(stack, stand, index, source_of(third, "default/engine-2"))
-        await stand.until(subscription, "the third to be live", exact=True)
+        await stand.live(subscription, third)
         third.publish(BlockStored((1,), None, (1, 2), BLOCK_SIZE))
         await stand.until(subscription, "its batch", applied_seq=0)
         assert indexing.seqs == [0]
