@@ -1,21 +1,10 @@
 """One table gives names, defaults and parsing; environment before command line before control."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from resync.run import settings
 from resync.run.errors import SettingsError
 from resync.run.settings import FIELDS, Target
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_experiment_declares_exactly_the_settings() -> None:
-    """A setting that the file does not declare could not be given by --var."""
-    experiment = json.loads((ROOT / "experiments" / "network-delay.json").read_text())
-    assert settings.declared() == experiment["configuration"]
 
 
 @pytest.mark.parametrize(
