@@ -7,25 +7,22 @@ and coverage are computed from the raw samples again, so a verdict can be had fr
 killed, and checked by whoever doubts one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from resync.run.claims import judge_all, judge_pods
-from resync.run.effects import Effect, FaultEffect, effect_of
+from resync.run.cases import PHASES, Case, every, first
+from resync.run.effects import Effect
 from resync.run.evidence import (
     HEALTHY_KINDS,
     ActivityFailed,
     Crashed,
     EffectProven,
     FaultHealed,
-    FaultInjected,
     FaultPlanned,
     HookFailed,
     HypothesisChecked,
-    Phase,
-    PodsListed,
     Record,
     ResidueChecked,
     RunEnded,
@@ -33,26 +30,17 @@ from resync.run.evidence import (
     SamplesTaken,
     SignalReceived,
     TargetJoined,
-    TargetsFrozen,
     VerdictGiven,
     VoidFound,
     WindowObserved,
     kind_of,
 )
-from resync.run.judgements import Context, Judgement, Outcome
-from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
-from resync.run.readings import RTT
-from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage, Samples
-from resync.run.settings import Settings
-from resync.run.stages import Stage, stages
-
-R = TypeVar("R")
+from resync.run.judgements import Judgement, Outcome
+from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage
+from resync.run.stages import Stage
 
 REPORT_IT = "this is a defect of the tool: report it with the evidence file"
 RERUN = "find out what stopped the run, then run it again"
-PHASES: tuple[Phase, ...] = ("baseline", "fault", "recovery", "after")
-DECISIVE = (*RTT, "resync_divergence_blocks", "resync_last_cut_timestamp_seconds")
-"""Metrics whose coverage of the fault window is stated, and has to suffice."""
 
 
 class Verdict(StrEnum):
@@ -147,118 +135,17 @@ def _effect_line(effect: Effect) -> dict[str, Any]:
     return {"proven": effect.proven, "pods": pods, "peer_added_ms": effect.peer_added_ms}
 
 
-def _first(records: Iterable[Record], kind: type[R]) -> R | None:
-    return next((r for r in records if isinstance(r, kind)), None)
-
-
-def _every(records: Iterable[Record], kind: type[R]) -> list[R]:
-    return [r for r in records if isinstance(r, kind)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """The records of one run, looked at once."""
-
-    records: Sequence[Record]
-
-    @property
-    def settings(self) -> Settings | None:
-        joined = _first(self.records, TargetJoined)
-        return None if joined is None else joined.settings
-
-    @property
-    def injected(self) -> FaultInjected | None:
-        return _first(self.records, FaultInjected)
-
-    @property
-    def healed_s(self) -> float | None:
-        healed = _every(self.records, FaultHealed)
-        return min((h.gone_s for h in healed), default=None)
-
-    @property
-    def frozen(self) -> TargetsFrozen | None:
-        return _first(self.records, TargetsFrozen)
-
-    @property
-    def touched(self) -> frozenset[str]:
-        return frozenset(() if self.injected is None else self.injected.pods)
-
-    @property
-    def profile(self) -> Profile | None:
-        return None if self.frozen is None else PROFILES[self.frozen.fault_kind, self.frozen.action]
-
-    @property
-    def fault(self) -> FaultEffect | None:
-        return None if self.frozen is None else effect_of(self.frozen.fault_kind, self.frozen.action)
-
-    def samples(self, phase: Phase) -> Samples | None:
-        taken = [s for s in _every(self.records, SamplesTaken) if s.phase == phase]
-        return Samples(taken[-1]) if taken else None
-
-    def context(self, phase: Phase) -> Context | None:
-        frozen, settings = self.frozen, self.settings
-        if frozen is None or settings is None:
-            return None
-        stood_s = self.healed_s - self.injected.created_s if self.healed_s and self.injected else 0.0
-        return Context(
-            settings,
-            frozen.engines,
-            frozen.gateways,
-            phase,
-            self.healed_s,
-            self.profile or DELAY,
-            self.touched,
-            stood_s,
-        )
-
-    def judgements(self) -> list[Judgement]:
-        judged: list[Judgement] = []
-        for phase in PHASES:
-            samples, context = self.samples(phase), self.context(phase)
-            if samples is not None and context is not None:
-                judged += judge_all(samples, context)
-        return judged + self.pods()
-
-    def pods(self) -> list[Judgement]:
-        listed = _every(self.records, PodsListed)
-        may = frozenset() if self.profile is None else self.profile.may_restart(self.touched)
-        return [judge_pods(one.pods, listed[0].pods, one.phase, may_restart=may) for one in listed]
-
-    def effect(self) -> Effect | None:
-        baseline, fault, settings = self.samples("baseline"), self.samples("fault"), self.settings
-        if baseline is None or fault is None or settings is None or self.frozen is None or self.fault is None:
-            return None
-        hit = proven_on(self.touched, self.frozen.engines)
-        return self.fault.judged(baseline, fault, hit, settings)
-
-    def recovery(self) -> Sequence[Stage]:
-        """How the pods the fault was on recovered; nothing to tell without a healed fault."""
-        samples, settings, frozen = self.samples("recovery"), self.settings, self.frozen
-        if samples is None or settings is None or frozen is None or self.healed_s is None:
-            return ()
-        pods = proven_on(self.touched, frozen.engines)
-        found = stages(samples, pods, ended_s=self.healed_s, share_min=settings.routed_share_min)
-        return tuple(found)
-
-    def coverage(self) -> Coverage | None:
-        fault = self.samples("fault")
-        if fault is None:
-            return None
-        covers = [fault.coverage(metric) for metric in DECISIVE]
-        return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))
-
-
 def rule(records: Sequence[Record], *, ending: bool = False) -> Ruling:
     """The verdict on the run these records tell of.
 
     `ending` is True only for the run's own last act, which writes the end record after the verdict is known.
     """
-    case = _Case(records)
+    case = Case(records)
     judgements, effect, coverage = case.judgements(), case.effect(), case.coverage()
     breaches = tuple(_breaches(case, judgements))
     voids = tuple(_voids(case, judgements, effect, coverage, ending=ending))
     verdict, reason, next_step = _merged(case, breaches, voids, judgements)
-    started, joined = _first(records, RunStarted), _first(records, TargetJoined)
+    started, joined = first(records, RunStarted), first(records, TargetJoined)
     return Ruling(
         verdict=verdict,
         reason=reason,
@@ -276,7 +163,7 @@ def rule(records: Sequence[Record], *, ending: bool = False) -> Ruling:
 
 
 def _merged(
-    case: _Case, breaches: Sequence[str], voids: Sequence[VoidReason], judgements: Sequence[Judgement]
+    case: Case, breaches: Sequence[str], voids: Sequence[VoidReason], judgements: Sequence[Judgement]
 ) -> tuple[Verdict, str, str]:
     if breaches:
         more = f" (and {len(breaches) - 1} more)" if len(breaches) > 1 else ""
@@ -286,7 +173,7 @@ def _merged(
     return Verdict.PASS, _held(case, judgements), ""
 
 
-def _held(case: _Case, judgements: Sequence[Judgement]) -> str:
+def _held(case: Case, judgements: Sequence[Judgement]) -> str:
     settings, fault, effect = case.settings, case.samples("fault"), case.fault
     if settings is None or fault is None or effect is None:
         raise AssertionError("a run without settings or samples cannot pass")
@@ -294,14 +181,14 @@ def _held(case: _Case, judgements: Sequence[Judgement]) -> str:
     return f"under {effect.named(settings, sorted(case.touched))}, for {fault.window_s:.1f} s: {said}"
 
 
-def _breaches(case: _Case, judgements: Sequence[Judgement]) -> Iterator[str]:
+def _breaches(case: Case, judgements: Sequence[Judgement]) -> Iterator[str]:
     """What was measured to be wrong after the fault was injected, the most telling first."""
     if case.injected is None:
         return
     bad = [j for j in judgements if j.outcome is Outcome.BREACHED and j.phase != "baseline"]
     for judged in sorted(bad, key=lambda j: j.claim != "divergence"):
         yield f"{judged.detail} ({judged.claim}, {judged.phase}; limit {judged.limit:g} {judged.unit})"
-    for checked in _every(case.records, HypothesisChecked):
+    for checked in every(case.records, HypothesisChecked):
         if checked.phase != "before":
             for probe in checked.probes:
                 if probe.answered and not probe.within:
@@ -309,7 +196,7 @@ def _breaches(case: _Case, judgements: Sequence[Judgement]) -> Iterator[str]:
 
 
 def _voids(
-    case: _Case,
+    case: Case,
     judgements: Sequence[Judgement],
     effect: Effect | None,
     coverage: Coverage | None,
@@ -328,28 +215,28 @@ def _voids(
 
 def _said(records: Sequence[Record]) -> Iterator[VoidReason]:
     """Troubles that were recorded as such."""
-    for signal in _every(records, SignalReceived)[:1]:
+    for signal in every(records, SignalReceived)[:1]:
         yield VoidReason(f"{signal.signal} stopped the run", "run it again and let it finish")
-    for found in _every(records, VoidFound):
+    for found in every(records, VoidFound):
         yield VoidReason(found.reason, found.next_step)
-    for failed in _every(records, HookFailed):
+    for failed in every(records, HookFailed):
         yield VoidReason(f"the control failed in {failed.hook}: {failed.error}", REPORT_IT)
-    for crash in _every(records, Crashed):
+    for crash in every(records, Crashed):
         yield VoidReason(
             f"Chaos Toolkit crashed: {crash.error}", "correct the experiment file, then run it again"
         )
-    for act in _every(records, ActivityFailed):
+    for act in every(records, ActivityFailed):
         yield VoidReason(
             f"{act.section}: {act.activity!r} failed: {act.error}", "repair what it needs, then run again"
         )
 
 
-def _unsteady(case: _Case, judgements: Sequence[Judgement]) -> Iterator[VoidReason]:
+def _unsteady(case: Case, judgements: Sequence[Judgement]) -> Iterator[VoidReason]:
     step = "the system was not steady before the fault: repair it, or let it settle, and run again"
     for judged in judgements:
         if judged.phase == "baseline" and judged.outcome is Outcome.BREACHED:
             yield VoidReason(f"not steady before the fault: {judged.detail}", step)
-    for checked in _every(case.records, HypothesisChecked):
+    for checked in every(case.records, HypothesisChecked):
         for probe in checked.probes:
             if checked.phase == "before" and not probe.within:
                 yield VoidReason(f"not steady before the fault: {probe.name} ({probe.detail})", step)
@@ -359,7 +246,7 @@ def _unsteady(case: _Case, judgements: Sequence[Judgement]) -> Iterator[VoidReas
             yield VoidReason(f"no probe of the hypothesis ran {checked.phase} the method", RERUN)
 
 
-def _effect_doubts(case: _Case, effect: Effect | None) -> Iterator[VoidReason]:
+def _effect_doubts(case: Case, effect: Effect | None) -> Iterator[VoidReason]:
     step = (
         "check with `resync preview` which pods the fault hits, and that the mesh really shapes their traffic"
     )
@@ -368,14 +255,14 @@ def _effect_doubts(case: _Case, effect: Effect | None) -> Iterator[VoidReason]:
             yield VoidReason("the fault was on no engine", step)
         for doubt in effect.all_doubts:
             yield VoidReason(f"the fault was not effective all along: {doubt}", step)
-    for observed in _every(case.records, WindowObserved):
+    for observed in every(case.records, WindowObserved):
         if not observed.present:
             yield VoidReason("the fault was gone before the window ended", step)
         yield from _outside(case, observed)
 
 
-def _outside(case: _Case, observed: WindowObserved) -> Iterator[VoidReason]:
-    injected, proofs = case.injected, _every(case.records, EffectProven)
+def _outside(case: Case, observed: WindowObserved) -> Iterator[VoidReason]:
+    injected, proofs = case.injected, every(case.records, EffectProven)
     fault = case.samples("fault")
     if injected is None or observed.window[0] < injected.at or observed.window[1] > injected.expires_s:
         yield VoidReason("the window that was observed reaches beyond the fault", REPORT_IT)
@@ -399,7 +286,7 @@ def _undecided(judgements: Sequence[Judgement]) -> Iterator[VoidReason]:
             yield VoidReason(reason, _STEPS[judged.outcome])
 
 
-def _thin(case: _Case, coverage: Coverage | None) -> Iterator[VoidReason]:
+def _thin(case: Case, coverage: Coverage | None) -> Iterator[VoidReason]:
     fault = case.samples("fault")
     if coverage is None or fault is None:
         return
@@ -411,13 +298,13 @@ def _thin(case: _Case, coverage: Coverage | None) -> Iterator[VoidReason]:
 
 
 def _left_behind(records: Sequence[Record]) -> Iterator[VoidReason]:
-    planned, healed = _every(records, FaultPlanned), {h.name for h in _every(records, FaultHealed)}
+    planned, healed = every(records, FaultPlanned), {h.name for h in every(records, FaultHealed)}
     for fault in planned:
         if fault.name not in healed:
             yield VoidReason(
                 f"the fault {fault.namespace}/{fault.name} was not seen healed", "run `resync sweep`"
             )
-    for checked in _every(records, ResidueChecked)[-1:]:
+    for checked in every(records, ResidueChecked)[-1:]:
         if checked.left:
             yield VoidReason(f"left behind: {', '.join(checked.left)}", "run `resync sweep`")
 
@@ -428,13 +315,13 @@ _NOT_REQUIRED = {kind_of(VerdictGiven), kind_of(RunEnded)}
 def _incomplete(records: Sequence[Record], *, ending: bool) -> Iterator[VoidReason]:
     seen = {kind_of(r) for r in records}
     missing = [k for k in HEALTHY_KINDS if k not in seen and k not in _NOT_REQUIRED]
-    phases = {s.phase for s in _every(records, SamplesTaken)}
+    phases = {s.phase for s in every(records, SamplesTaken)}
     if missing:
         yield VoidReason(f"the evidence is incomplete: it holds no record of {missing[0]!r}", RERUN)
     for phase in PHASES:
         if phase not in phases:
             yield VoidReason(f"the evidence is incomplete: no samples of phase {phase!r}", RERUN)
-    checked = {h.phase for h in _every(records, HypothesisChecked)}
+    checked = {h.phase for h in every(records, HypothesisChecked)}
     for when in ("before", "after"):
         if when not in checked:
             yield VoidReason(f"the evidence is incomplete: no steady state {when} the method", RERUN)

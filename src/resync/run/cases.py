@@ -1,0 +1,134 @@
+"""The records of one run, looked at as a whole: what it was about, what was sampled, what each claim came to.
+
+Everything is computed from the records, nothing that the run concluded is taken over.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from resync.run.claims import judge_all, judge_pods
+from resync.run.effects import Effect, FaultEffect, effect_of
+from resync.run.evidence import (
+    FaultHealed,
+    FaultInjected,
+    Phase,
+    PodsListed,
+    Record,
+    SamplesTaken,
+    TargetJoined,
+    TargetsFrozen,
+)
+from resync.run.judgements import Context, Judgement
+from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
+from resync.run.readings import RTT
+from resync.run.samples import Coverage, Samples
+from resync.run.settings import Settings
+from resync.run.stages import Stage, stages
+
+R = TypeVar("R")
+
+PHASES: tuple[Phase, ...] = ("baseline", "fault", "recovery", "after")
+DECISIVE = (*RTT, "resync_divergence_blocks", "resync_last_cut_timestamp_seconds")
+"""Metrics whose coverage of the fault window is stated, and has to suffice."""
+
+
+def first(records: Iterable[Record], kind: type[R]) -> R | None:
+    return next((r for r in records if isinstance(r, kind)), None)
+
+
+def every(records: Iterable[Record], kind: type[R]) -> list[R]:
+    return [r for r in records if isinstance(r, kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The records of one run, looked at once."""
+
+    records: Sequence[Record]
+
+    @property
+    def settings(self) -> Settings | None:
+        joined = first(self.records, TargetJoined)
+        return None if joined is None else joined.settings
+
+    @property
+    def injected(self) -> FaultInjected | None:
+        return first(self.records, FaultInjected)
+
+    @property
+    def healed_s(self) -> float | None:
+        healed = every(self.records, FaultHealed)
+        return min((h.gone_s for h in healed), default=None)
+
+    @property
+    def frozen(self) -> TargetsFrozen | None:
+        return first(self.records, TargetsFrozen)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        return frozenset(() if self.injected is None else self.injected.pods)
+
+    @property
+    def profile(self) -> Profile | None:
+        return None if self.frozen is None else PROFILES[self.frozen.fault_kind, self.frozen.action]
+
+    @property
+    def fault(self) -> FaultEffect | None:
+        return None if self.frozen is None else effect_of(self.frozen.fault_kind, self.frozen.action)
+
+    def samples(self, phase: Phase) -> Samples | None:
+        taken = [s for s in every(self.records, SamplesTaken) if s.phase == phase]
+        return Samples(taken[-1]) if taken else None
+
+    def context(self, phase: Phase) -> Context | None:
+        frozen, settings = self.frozen, self.settings
+        if frozen is None or settings is None:
+            return None
+        stood_s = self.healed_s - self.injected.created_s if self.healed_s and self.injected else 0.0
+        return Context(
+            settings,
+            frozen.engines,
+            frozen.gateways,
+            phase,
+            self.healed_s,
+            self.profile or DELAY,
+            self.touched,
+            stood_s,
+        )
+
+    def judgements(self) -> list[Judgement]:
+        judged: list[Judgement] = []
+        for phase in PHASES:
+            samples, context = self.samples(phase), self.context(phase)
+            if samples is not None and context is not None:
+                judged += judge_all(samples, context)
+        return judged + self.pods()
+
+    def pods(self) -> list[Judgement]:
+        listed = every(self.records, PodsListed)
+        may = frozenset() if self.profile is None else self.profile.may_restart(self.touched)
+        return [judge_pods(one.pods, listed[0].pods, one.phase, may_restart=may) for one in listed]
+
+    def effect(self) -> Effect | None:
+        baseline, fault, settings = self.samples("baseline"), self.samples("fault"), self.settings
+        if baseline is None or fault is None or settings is None or self.frozen is None or self.fault is None:
+            return None
+        hit = proven_on(self.touched, self.frozen.engines)
+        return self.fault.judged(baseline, fault, hit, settings)
+
+    def recovery(self) -> Sequence[Stage]:
+        """How the pods the fault was on recovered; nothing to tell without a healed fault."""
+        samples, settings, frozen = self.samples("recovery"), self.settings, self.frozen
+        if samples is None or settings is None or frozen is None or self.healed_s is None:
+            return ()
+        pods = proven_on(self.touched, frozen.engines)
+        found = stages(samples, pods, ended_s=self.healed_s, share_min=settings.routed_share_min)
+        return tuple(found)
+
+    def coverage(self) -> Coverage | None:
+        fault = self.samples("fault")
+        if fault is None:
+            return None
+        covers = [fault.coverage(metric) for metric in DECISIVE]
+        return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))
