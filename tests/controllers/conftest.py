@@ -16,7 +16,8 @@ from resync.lab.api.process import ApiProcess, start_api
 from resync.lab.controllers import run_controllers
 from resync.lab.kube import PODS, Kube, Object, Resource
 from resync.lab.link import Link
-from resync.lab.node import Processes, run_node
+from resync.lab.mesh import run_mesh
+from resync.lab.node import NodeDaemon, Processes, run_node
 
 KUBECTL = shutil.which("kubectl")
 SPACE = "default"
@@ -118,17 +119,21 @@ class Rig:
 
     @asynccontextmanager
     async def cluster(self, octet: int) -> AsyncIterator[Place]:
-        """Controllers and a node: pods are processes."""
+        """Controllers, a node and a mesh: pods are processes, and faults reach them."""
         async with Link(seed=1) as link, self.controllers() as place, asyncio.TaskGroup() as tasks:
-            cidr = f"127.{octet}.0.0/16"
-            node = run_node(
-                self.api.kubeconfig, link, Processes(), clock=SystemClock(), cidr=cidr, logs=self.logs
-            )
-            running = tasks.create_task(node)
+            processes, clock, cidr = Processes(), SystemClock(), f"127.{octet}.0.0/16"
+            kubeconfig, daemon = self.api.kubeconfig, NodeDaemon(link, processes)
+            running = [
+                tasks.create_task(
+                    run_node(kubeconfig, link, processes, clock=clock, cidr=cidr, logs=self.logs)
+                ),
+                tasks.create_task(run_mesh(kubeconfig, daemon, clock=clock, seed=1)),
+            ]
             try:
                 yield place
             finally:
-                running.cancel()
+                for task in running:
+                    task.cancel()
 
 
 Cluster = Callable[[int], AbstractAsyncContextManager[Place]]
