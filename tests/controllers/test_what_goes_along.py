@@ -10,7 +10,6 @@ from resync.lab.kube import (
     DEFINITIONS,
     DEPLOYMENTS,
     NAMESPACES,
-    NETWORK_CHAOS,
     PODS,
     REPLICA_SETS,
     NotFoundError,
@@ -20,7 +19,7 @@ from resync.lab.kube import (
 
 pytestmark = pytest.mark.integration
 CONFIGS = Resource("v1", "ConfigMap", "configmaps")
-CHAOS: Object = {"action": "delay", "mode": "all", "selector": {}, "delay": {"latency": "50ms"}}
+LEASES = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
 
 def owned_by(*owners: Object, blocking: bool = False) -> Object:
@@ -131,8 +130,8 @@ def test_a_namespace_goes_when_all_in_it_has_gone(rig: Any) -> None:
             await place.kube.create(NAMESPACES, None, {"metadata": {"name": "app"}})
             await place.kube.create(DEPLOYMENTS, "app", rig.deployment(2))
             await place.kube.create(CONFIGS, "app", {"metadata": {"name": "c"}})
-            held: Object = {"metadata": {"name": "d", "finalizers": ["test/hold"]}, "spec": CHAOS}
-            await place.kube.create(NETWORK_CHAOS, "app", held)
+            held: Object = {"metadata": {"name": "held", "finalizers": ["test/hold"]}}
+            await place.kube.create(LEASES, "app", held)
 
             async def two() -> bool:
                 return len(await place.names(PODS, namespace="app")) == 2
@@ -147,7 +146,7 @@ def test_a_namespace_goes_when_all_in_it_has_gone(rig: Any) -> None:
             await place.until(only_the_held_is_left, "what nobody holds to go")
             found = await place.kube.get(NAMESPACES, None, "app")
             assert found["status"]["phase"] == "Terminating"
-            await place.kube.patch(NETWORK_CHAOS, "app", "d", {"metadata": {"finalizers": None}})
+            await place.kube.patch(LEASES, "app", "held", {"metadata": {"finalizers": None}})
             await until_gone(place, NAMESPACES, "app", None)
 
     asyncio.run(scenario())

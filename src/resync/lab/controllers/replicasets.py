@@ -29,6 +29,8 @@ from resync.lab.mesh.queueing import Key, WorkQueue
 
 BURST_MAX: Final = 100
 """Pods made or deleted in one pass; the next pass does the rest."""
+_ENDING: Final = "because it is being terminated"
+"""How a refusal to create in a namespace that is going ends (kubernetes/apiserver, namespace lifecycle)."""
 _PHASES: Final = ("Pending", "Unknown", "Running")
 
 
@@ -76,9 +78,9 @@ class ReplicaSets:
         try:
             made = await self._kube.create(PODS, found.metadata.namespace, pod_of(found))
         except RefusedError as error:
-            await self._teller.tell(
-                found.metadata, REPLICA_SETS, "FailedCreate", f"Error creating: {error}", WARNING
-            )
+            if _ENDING not in str(error):  # the set itself goes in a moment
+                message = f"Error creating: {error}"
+                await self._teller.tell(found.metadata, REPLICA_SETS, "FailedCreate", message, WARNING)
             raise
         await self._tell(found, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
 
