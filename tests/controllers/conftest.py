@@ -3,11 +3,10 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from resync.kits.clocks import SystemClock
@@ -136,14 +135,7 @@ class Rig:
                     task.cancel()
 
 
-Cluster = Callable[[int], AbstractAsyncContextManager[Place]]
-
-
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     with start_api(tmp_path / "api") as api:
         yield Rig(api, tmp_path)
-
-
-def as_json(item: Object) -> str:
-    return msgspec.json.encode(item).decode()

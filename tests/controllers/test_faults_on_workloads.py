@@ -9,7 +9,7 @@ from resync.lab.installing import open_namespace
 from resync.lab.kube import DEPLOYMENTS, POD_CHAOS, PODS, Object
 
 pytestmark = pytest.mark.integration
-OCTET = 243
+OCTET = 207
 
 
 def chaos(action: str, mode: str, **spec: object) -> Object:

@@ -114,7 +114,7 @@ def test_kubectl_waits_for_a_deployment_deleted_in_the_foreground_until_its_pods
         pytest.skip("kubectl is not on this machine")
 
     async def scenario() -> None:
-        async with rig.cluster(236) as place:
+        async with rig.cluster(205) as place:
             await place.kubectl("apply", "-f", "-", sent=json.dumps(rig.deployment(2)))
             await place.until_ready(2)
             await place.kubectl("delete", "deploy", "web", "--cascade=foreground", "--timeout=20s")
@@ -126,7 +126,7 @@ def test_kubectl_waits_for_a_deployment_deleted_in_the_foreground_until_its_pods
 
 def test_a_namespace_goes_when_all_in_it_has_gone(rig: Any) -> None:
     async def scenario() -> None:
-        async with rig.cluster(237) as place:
+        async with rig.cluster(206) as place:
             await place.kube.create(NAMESPACES, None, {"metadata": {"name": "app"}})
             await place.kube.create(DEPLOYMENTS, "app", rig.deployment(2))
             await place.kube.create(CONFIGS, "app", {"metadata": {"name": "c"}})

@@ -10,7 +10,7 @@ import pytest
 from resync.lab.kube import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS, Object
 
 pytestmark = pytest.mark.integration
-OCTET = 231
+OCTET = 200
 
 
 def needs_kubectl(rig: Any) -> None:
