@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COVERAGE ?=
+# The tests wait for processes more than they compute: three keep two cores busy.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
 .DEFAULT_GOAL := help
@@ -41,20 +43,20 @@ format: $(STAMP) ## write the format, mend what can be mended
 	$(BIN)/ruff check --fix .
 
 test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 60 s)
-	$(PYTEST) -n 2 -m "not integration and not e2e and not nightly and not slow"
+	$(PYTEST) -n $(WORKERS) -m "not integration and not e2e and not nightly and not slow"
 
 test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and what is slow
-	$(PYTEST) -n 2 -m "(integration or slow) and not e2e and not nightly"
+	$(PYTEST) -n $(WORKERS) -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
 	$(PYTEST) -m "e2e and not nightly"
 
 test: lint types layers ## everything but the nightly tier (<= 8 min on two cores)
-	$(PYTEST) -n 2 -m "not e2e and not nightly"
+	$(PYTEST) -n $(WORKERS) -m "not e2e and not nightly"
 	$(PYTEST) -m "e2e and not nightly"
 
 nightly: lint types layers ## every test there is
-	$(PYTEST) -n 2 -m "not e2e"
+	$(PYTEST) -n $(WORKERS) -m "not e2e"
 	$(PYTEST) -m e2e
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
