@@ -225,7 +225,7 @@ def _note_healed(run: Run, plan: FaultPlan, by: Healer, requested_s: float) -> N
 def _path_back(run: Run, gone_s: float) -> float | None:
     """When every target was as before again, None when that was not seen in time: the evidence says so."""
     effect, settings, baseline = run.must_effect(), run.must_settings(), run.samples["baseline"]
-    limit_s = PATH_BACK_LIMIT_S + (run.stood_s() if run.profile.heals_late else 0.0)
+    limit_s = PATH_BACK_LIMIT_S + run.profile.late_s(run.stood_s(), settings.restart_limit_s)
 
     def back() -> float | None:
         seen = look(run, effect.metrics, (gone_s, run.now_s()))

@@ -104,7 +104,8 @@ class Context:
     @property
     def convergence_limit_s(self) -> float:
         """How long after the fault everything must be right again."""
-        return self.settings.convergence_limit_s + (self.stood_s if self.profile.heals_late else 0.0)
+        late_s = self.profile.late_s(self.stood_s, self.settings.restart_limit_s)
+        return self.settings.convergence_limit_s + late_s
 
     @property
     def faulted(self) -> bool:

@@ -63,6 +63,11 @@ class Profile:
     """How long an engine may have stopped answering before Kubernetes says that it is not ready: meanwhile it
     cannot be told whether it is gone, and no cut is taken."""
 
+    def late_s(self, stood_s: float, restart_limit_s: float) -> float:
+        """How much later than after a fault that ends at once everything may be as before."""
+        waits = stood_s if self.heals_late else 0.0
+        return waits + (restart_limit_s if self.pods is Pods.RESTARTED else 0.0)
+
     def may_restart(self, touched: frozenset[str]) -> frozenset[str]:
         """Of the pods the fault was on, those whose process may have been started again."""
         return touched if self.pods is Pods.RESTARTED else frozenset()

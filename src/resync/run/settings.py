@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     staleness_limit_s: float
     staleness_limit_blocks: int
     convergence_limit_s: float
+    restart_limit_s: float
     mesh_limit_s: float
     inject_limit_s: float
     heal_limit_s: float
@@ -161,6 +162,8 @@ FIELDS: tuple[Field, ...] = (
     # one that stands still is 200 behind after 2.4 s.
     Field("staleness_limit_blocks", "staleness_limit_blocks", _count, "200", "1000"),
     Field("convergence_limit", "convergence_limit_s", _seconds, "10s", "60s"),
+    # A lab's engine is back in a second, a real one loads its model first.
+    Field("restart_limit", "restart_limit_s", _seconds, "10s", "10m"),
     Field("mesh_limit", "mesh_limit_s", _seconds, "5s", "15s"),
     Field("inject_limit", "inject_limit_s", _seconds, "15s", "60s"),
     Field("heal_limit", "heal_limit_s", _seconds, "5s", "60s"),
