@@ -7,6 +7,7 @@ import pytest
 
 from resync.run.effects import EFFECTS, Effect
 from resync.run.evidence import SamplesTaken, Series
+from resync.run.judgements import Context
 from resync.run.profiles import PROFILES
 from resync.run.readings import RTT
 from resync.run.samples import Samples
@@ -145,6 +146,22 @@ def test_a_load_is_as_before_with_the_first_scrape_at_its_usual_rate() -> None:
     baseline = loaded(30.0, 30.0)
     falling = samples(series("resync_load_asked_rate", [90.0] * 20 + [30.0] * 5, pod="load-0"))
     assert SURGE.back(baseline, falling, LOAD, SETTINGS) == TIMES[20]
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit_s"),
+    [
+        (("NetworkChaos", "delay"), 10.0),
+        (("NetworkChaos", "partition"), 10.0 + 7.0),  # the next retransmission, as far away as it stood
+        (("PodChaos", "pod-failure"), 10.0 + 3.0),  # the restart limit
+    ],
+)
+def test_how_long_convergence_may_take_follows_from_the_kind_of_fault(
+    fault: tuple[str, str], limit_s: float
+) -> None:
+    parsed = parse({"convergence_limit": "10s", "restart_limit": "3s"})
+    context = Context(parsed, [POD], [], "recovery", profile=PROFILES[fault], stood_s=7.0)
+    assert context.convergence_limit_s == limit_s
 
 
 def test_every_kind_of_fault_that_can_be_proven_says_what_is_asserted() -> None:
