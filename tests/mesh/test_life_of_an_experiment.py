@@ -14,6 +14,8 @@ from resync.kits.waits import wait_until_async
 from resync.lab.api.process import ApiProcess
 from resync.lab.kube import POD_NETWORK_CHAOS, PODS, Object
 from resync.lab.mesh import run_mesh
+from resync.lab.mesh.deeds import Hands
+from resync.lab.mesh.records import Commit
 
 if TYPE_CHECKING:
     from tests.mesh.conftest import Rig
@@ -133,6 +135,36 @@ def test_deleting_heals_first_and_then_lets_the_object_go(rig: "Rig", api: ApiPr
                 assert [bool(request["tcs"]) for request in field.asked(pod)] == [True, False]
             reasons = [event["reason"] for event in await field.cluster_events("deleted")]
             assert "Deleted" in reasons
+
+    asyncio.run(scenario())
+
+
+def test_a_deletion_between_the_deed_and_its_record_leaves_nothing_behind(
+    rig: "Rig", api: ApiProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of what was done must outlive whoever wrote the object meanwhile: else nobody undoes it."""
+
+    async def scenario() -> None:
+        async with rig.field(api, "raced") as field:
+            carry_out = Hands.carry_out
+            raced: list[Commit] = []
+
+            async def and_then_it_is_deleted(hands: Hands, decision: Any, *more: Any) -> Any:
+                outcome = await carry_out(hands, decision, *more)
+                if isinstance(decision, Commit) and not raced:
+                    raced.append(decision)
+                    await field.kube.delete(field.kinds["raced"], field.namespace, "raced")
+                return outcome
+
+            monkeypatch.setattr(Hands, "carry_out", and_then_it_is_deleted)
+            await field.create("raced", delay_spec())
+            await field.until_gone("raced")
+            assert raced
+            found, _ = await field.kube.list(POD_NETWORK_CHAOS, field.namespace)
+            assert found
+            assert not any(network.get("spec", {}).get("tcs") for network in found), (
+                "a fault was left in place"
+            )
 
     asyncio.run(scenario())
 

@@ -44,6 +44,8 @@ from resync.lab.mesh.telling import Teller
 
 log = logging.getLogger(__name__)
 
+WRITE_ATTEMPTS = 10
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -174,6 +176,20 @@ class Controller(Generic[C]):
         self._teller.tell(about, resource, write.after)
         return msgspec.convert(written, self._kind.form)
 
+    async def _write_done(self, chaos: C, write: Write | None) -> C:
+        """Write what has been done to pods already, over whatever somebody else wrote meanwhile.
+
+        Were it lost, a deletion that came in between would find targets on which nothing was ever done, and
+        let the experiment go with its fault in place (the real controller retries this update, too).
+        """
+        for _ in range(WRITE_ATTEMPTS):
+            try:
+                return await self._write(chaos, write)
+            except ConflictError:
+                found = await self._kube.get(self._kind.resource, *_place(chaos.metadata))
+                chaos = msgspec.convert(found, self._kind.form)
+        raise ConflictError(f"the records of {chaos.metadata.key} are being written by somebody else")
+
     async def _records(self, chaos: C) -> tuple[C, bool]:
         world = await self._look_around()
         found = chaos.records
@@ -187,7 +203,7 @@ class Controller(Generic[C]):
         selected = _with_records(chaos, found)
         outcomes = [await self._next(selected, record, world) for record in found]
         stamp = datetime.fromtimestamp(self._clock.wall_s(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        written = await self._write(chaos, records.write(chaos, found, outcomes, stamp))
+        written = await self._write_done(chaos, records.write(chaos, found, outcomes, stamp))
         return written, records.needs_retry(outcomes)
 
     async def _next(self, chaos: C, record: Record, world: World) -> Outcome:
@@ -210,6 +226,10 @@ class Controller(Generic[C]):
     async def _all(self, resource: Resource, kind: type[T]) -> Sequence[T]:
         items, _ = await self._kube.list(resource)
         return [msgspec.convert(item, kind) for item in items]
+
+
+def _place(about: Metadata) -> Key:
+    return about.namespace, about.name
 
 
 def _with_records(chaos: C, found: tuple[Record, ...]) -> C:
