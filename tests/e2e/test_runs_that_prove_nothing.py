@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from resync.cluster.connecting import MERGE_PATCH
+from resync.cluster.errors import NotFoundError
 from resync.cluster.pods import PodWire, list_pods, pods_path
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
+from resync.run.evidence import ResidueSwept
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -21,6 +24,7 @@ UNSTEADY = {"RESYNC_STEADY_LIMIT": "5s"}
 """For what will never be steady: no need to wait for it as long as a person would."""
 
 FAULTS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/networkchaos"
+NETWORKS = "/apis/chaos-mesh.org/v1alpha1/namespaces/default/podnetworkchaos"
 
 
 def proves_nothing(ran: Any, says: str) -> None:
@@ -121,3 +125,39 @@ def second_gateway(first: dict[str, Any]) -> dict[str, Any]:
         "containers": [{**container, "args": [*container.get("args", []), "--no-index-view"]}],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def test_rules_that_an_earlier_run_left_in_a_pod_are_swept_before_the_baseline(
+    lab: LabHandle, run: Run
+) -> None:
+    """The fault object is gone and its rules are not: a mesh that lost track. The lab's mesh undoes them."""
+    run_id = "20260101-000000-abcdef"
+    name = f"network-delay-{run_id}"
+    put_rules_into(lab, "engine-1", f"{lab.namespace}/{name}")
+    ran = run()
+    assert ran.code == 0, ran.told()
+    (swept,) = [r for r in ran.records() if isinstance(r, ResidueSwept)]
+    where = "(gone, but not its rules in the network of pod engine-1)"
+    assert swept.names == [f"{lab.namespace}/{name} {where} of run {run_id}"]
+    ran.is_honest()
+
+
+def put_rules_into(lab: LabHandle, pod: str, source: str) -> None:
+    """Delay what that pod sends to the gateway, as a share of `source`."""
+    with lab.cluster() as cluster:
+        gateway = cluster.get(f"{pods_path(lab.namespace)}/gateway-0", dict[str, Any])
+        peers = {"source": source, "name": "left", "ipsetType": "hash:net"}
+        rule = {"source": source, "type": "netem", "ipset": "left", "delay": {"latency": "200ms"}}
+        spec = {"ipsets": [{**peers, "cidrs": [f"{gateway['status']['podIP']}/32"]}], "tcs": [rule]}
+        try:
+            held = cluster.get(f"{NETWORKS}/{pod}", dict[str, Any])
+        except NotFoundError:
+            owner = cluster.get(f"{pods_path(lab.namespace)}/{pod}", dict[str, Any])["metadata"]["uid"]
+            reference = {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": owner}
+            metadata = {"name": pod, "namespace": lab.namespace, "ownerReferences": [reference]}
+            kind = {"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "PodNetworkChaos"}
+            cluster.request("POST", NETWORKS, body={**kind, "metadata": metadata, "spec": spec})
+        else:
+            version = {"resourceVersion": held["metadata"]["resourceVersion"]}
+            body = {"metadata": version, "spec": spec}
+            cluster.request("PATCH", f"{NETWORKS}/{pod}", body=body, content_type=MERGE_PATCH)

@@ -15,6 +15,7 @@ from resync.cluster import (
     leases,
     manifests,
     namespaces,
+    orphans,
     residues,
     targets,
     toolkit,
@@ -222,6 +223,7 @@ class ClusterWorld:
                 faults.heal(self._cluster, self._applied, self._settings.heal_limit_s)
             for left in residues.residue(self._cluster, plan.namespace, plan.run):
                 faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)
+            self._free_orphans(plan.namespace, plan.run)
 
     # --- pods
 
@@ -275,10 +277,18 @@ class ClusterWorld:
         with _ours():
             found = residues.residue(self._cluster, self._settings.namespace)
             surges = self._loads.left_behind()
-        return surges + [
-            LeftBehind(f.applied.name, f.applied.namespace, f.run_id, expired=not f.live(now_s))
-            for f in found
-        ]
+            shares = [
+                LeftBehind(_gone_but(one), one.namespace, one.run_id, expired=True)
+                for one in orphans.orphans(self._cluster, self._settings.namespace)
+            ]
+        return (
+            surges
+            + shares
+            + [
+                LeftBehind(f.applied.name, f.applied.namespace, f.run_id, expired=not f.live(now_s))
+                for f in found
+            ]
+        )
 
     def sweep(self, fault: LeftBehind) -> None:
         """Remove it and wait until it is gone."""
@@ -286,6 +296,11 @@ class ClusterWorld:
             self._loads.end(fault.run)
             for left in residues.residue(self._cluster, fault.namespace, fault.run):
                 faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)
+            self._free_orphans(fault.namespace, fault.run)
+
+    def _free_orphans(self, namespace: str, run_id: str) -> None:
+        for orphan in orphans.orphans(self._cluster, namespace, run_id):
+            orphans.remove(self._cluster, orphan)
 
     # --- Prometheus
 
@@ -300,6 +315,11 @@ class ClusterWorld:
     def close(self) -> None:
         """Give connections back."""
         self._cluster.close()
+
+
+def _gone_but(orphan: orphans.Orphan) -> str:
+    name = orphan.source.rpartition("/")[2]
+    return f"{name} (gone, but not its rules in the network of pod {orphan.pod})"
 
 
 def _running(namespace: str, selector: str) -> Selector:
