@@ -10,10 +10,10 @@ __all__ = ["heal", "inject"]
 def inject(run_id: str, manifest: str) -> bool:
     """Create the fault of that manifest and wait until its effect is proven.
 
-    `manifest` is a file of chaos-mesh/, or a path. Latency, jitter, direction, selectors, namespace and
-    duration are those of the run's settings. True once every targeted path was measured to be slow. Raises
-    RunError when the fault exists already, is not injected on every target, or has no effect; whatever stands
-    then is healed by the run.
+    `manifest` is a file of chaos-mesh/, or a path. Selectors, namespace and duration (of a delay: latency,
+    jitter and direction too) are those of the run's settings. True once every target was seen to have it.
+    Raises RunError when the fault exists already, is not injected on every target, or has no effect; whatever
+    stands then is healed by the run.
     """
     return bool(step(run_id, "inject", lambda run: _injected(run, manifest)))
 
@@ -24,7 +24,7 @@ def _injected(run: Run, manifest: str) -> float:
 
 
 def heal(run_id: str) -> float:
-    """Remove the run's fault and wait until it is gone and the data path is back; the seconds that took.
+    """Remove the run's fault and wait until it is gone and all is as before; the seconds that took.
 
     0 when there is nothing to heal, so it serves as a rollback too. Raises RunError when the fault cannot be
     removed; it then expires by itself.
