@@ -81,7 +81,55 @@ def test_frozen_once_every_engine_is_slow_three_times_in_a_row() -> None:
     assert not admission.may_apply()
 
 
-@pytest.mark.parametrize("name", ["removal-for-all-pods", "unchained"])
+def test_a_removal_that_is_ignored_leaves_the_block() -> None:
+    index = index_of("removal-ignored:0")
+    index.store(A, STORED)
+    index.remove(A, BlockRemoved(block_hashes=(2,)))
+    assert keys(index, A).keys() == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("name", "left"), [(None, {1, 2, 3}), ("set-of-hashes:0", {1, 3})])
+def test_a_set_forgets_a_block_with_the_first_of_its_two_copies(name: str | None, left: set[int]) -> None:
+    index = index_of(name)
+    index.store(A, STORED)
+    index.store(A, STORED)
+    index.remove(A, BlockRemoved(block_hashes=(2,)))
+    assert keys(index, A).keys() == left
+
+
+@pytest.mark.parametrize("name", [None, "orphan-as-root"])
+def test_only_with_the_defect_a_block_behind_an_unknown_parent_begins_a_prompt(name: str | None) -> None:
+    index = index_of(name)
+    index.store(A, STORED)
+    index.store(A, BlockStored(block_hashes=(8,), parent_block_hash=7, token_ids=(7, 7, 7, 7), block_size=4))
+    index.store(A, BlockStored(block_hashes=(4,), parent_block_hash=3, token_ids=(9, 9, 9, 9), block_size=4))
+    assert index.match((7, 7, 7, 7)) == ({} if name is None else {A: 1})
+    assert index.match((*range(12), 9, 9, 9, 9)) == {A: 4}, "a known parent is one"
+
+
+@pytest.mark.parametrize(
+    ("name", "after_restart", "after_return"),
+    [
+        (None, set(), set()),
+        ("kept-on-restart", {1, 2, 3}, set()),
+        ("kept-on-return", set(), {1, 2, 3}),
+    ],
+)
+def test_what_a_pod_held_before_stays_with_the_defect(
+    name: str | None, after_restart: set[int], after_return: set[int]
+) -> None:
+    restarted, returned = index_of(name), index_of(name)
+    for index in (restarted, returned):
+        index.introduce(A, "llama")
+        index.store(A, STORED)
+    restarted.clear(A)
+    returned.purge(A)
+    returned.introduce(A, "llama")
+    assert keys(restarted, A).keys() == after_restart
+    assert keys(returned, A).keys() == after_return
+
+
+@pytest.mark.parametrize("name", ["removal-for-all-pods", "removal-ignored", "unchained", "set-of-hashes"])
 def test_an_index_goes_wrong_only_once_the_engines_are_slow(name: str) -> None:
     parts = parts_for(name)
     index, admission, healthy = parts.index(block_size=4), parts.admission(), index_of(None)
@@ -95,7 +143,8 @@ def test_an_index_goes_wrong_only_once_the_engines_are_slow(name: str) -> None:
     more = BlockStored(block_hashes=(4, 5), parent_block_hash=3, token_ids=tuple(range(20, 28)), block_size=4)
     for each in (index, healthy):
         each.store(A, more)
-        each.remove(A, BlockRemoved(block_hashes=(2,)))
+        each.store(A, more)
+        each.remove(A, BlockRemoved(block_hashes=(2, 5)))
     assert admission.may_apply()
     assert (keys(index, A), keys(index, B)) != (keys(healthy, A), keys(healthy, B))
 
@@ -135,5 +184,5 @@ def test_each_defect_differs_from_the_healthy_parts() -> None:
 
 def test_only_the_command_line_knows_the_table() -> None:
     package = Path(next(iter(resync.__path__))) / "gateway"
-    knowing = {path.name for path in package.glob("*.py") if "flaw" in path.read_text()}
-    assert knowing == {"flaws.py", "__main__.py"}
+    knowing = {str(path.relative_to(package)) for path in package.rglob("*.py") if "flaw" in path.read_text()}
+    assert {name for name in knowing if not name.startswith("flaws/")} == {"__main__.py"}

@@ -148,6 +148,7 @@ class Gateway:
             index=self._index,
             metrics=self._parts.source_metrics(self._metrics.sources, pod.source.pod_key),
             admission=self._admission,
+            subscription=self._parts.subscription,
             clock=self._clock,
             settings=self._settings,
             patience=self._parts.patience or self._settings.patience,

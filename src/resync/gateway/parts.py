@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 from resync.gateway.metrics import SourceMetrics
 from resync.gateway.settings import Patience
+from resync.kvsync.fleet import Source
 from resync.kvsync.index import PrefixIndex
+from resync.transport.subscription import Handler, Subscription, TransportSettings
+
+Subscribe = Callable[[Source, Handler, TransportSettings], Subscription]
 
 
 class Admission:
@@ -27,3 +31,4 @@ class Parts:
     source_metrics: type[SourceMetrics] = SourceMetrics
     patience: Patience | None = None
     admission: Callable[[], Admission] = Admission
+    subscription: Subscribe = Subscription

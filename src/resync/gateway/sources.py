@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from resync.gateway.healthchecks import Checked, HealthCheck
 from resync.gateway.metrics import SourceMetrics
-from resync.gateway.parts import Admission
+from resync.gateway.parts import Admission, Subscribe
 from resync.gateway.proxying import Route
 from resync.gateway.serving import PodView
 from resync.gateway.settings import Patience, Settings
@@ -22,7 +22,7 @@ from resync.kvsync.index import PrefixIndex
 from resync.kvsync.localindex import LocalIndex
 from resync.kvsync.records import Batch
 from resync.kvsync.subscriber import Statistics
-from resync.transport.subscription import Subscription, TransportSettings
+from resync.transport.subscription import TransportSettings
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class SubscribedEngine:
         index: PrefixIndex,
         metrics: SourceMetrics,
         admission: Admission,
+        subscription: Subscribe,
         clock: Clock,
         settings: Settings,
         patience: Patience,
@@ -68,7 +69,7 @@ class SubscribedEngine:
         self._closed = False
         self._health = _health_check(pod, settings, clock, self._checked)
         index.introduce(self._pod_key, pod.source.model)
-        self._subscription = Subscription(pod.source, self, _transport(settings, patience))
+        self._subscription = subscription(pod.source, self, _transport(settings, patience))
 
     async def run(self) -> None:
         """Follow the engine until cancelled."""

@@ -48,7 +48,7 @@ from resync.kvsync.limits import DEFAULTS, SubscriberSettings
 from resync.kvsync.records import AllBlocksCleared, Batch, Message
 from resync.kvsync.standing import Statistics
 from resync.kvsync.tail import Tail
-from resync.kvsync.transitions import AWAITING, TRANSITIONS, Action, Input, State
+from resync.kvsync.transitions import AWAITING, TRANSITIONS, Action, Input, State, Table
 
 __all__ = [
     "Apply",
@@ -69,10 +69,11 @@ _REPLAY_INPUT_OF: Final = {one: Input[f"REPLAY_{one.name}"] for one in Relation}
 class Subscriber:
     """One source's state machine: feed it what happens, do what it returns, in order.
 
-    Times are seconds of any clock that only grows.
+    Times are seconds of any clock that only grows. Another `table` makes another machine.
     """
 
-    def __init__(self, settings: SubscriberSettings = DEFAULTS) -> None:
+    def __init__(self, settings: SubscriberSettings = DEFAULTS, table: Table = TRANSITIONS) -> None:
+        self._table = table
         self._state = State.CONNECTING
         self._now_s = 0.0
         self._effects: list[Effect] = []
@@ -204,7 +205,7 @@ class Subscriber:
 
     def _take(self, what: Input, now_s: float, message: Message | None = None) -> tuple[Effect, ...]:
         self._now_s = now_s
-        action, self._state = TRANSITIONS[self._state][what]
+        action, self._state = self._table[self._state][what]
         self._do[action](message)
         effects, self._effects = tuple(self._effects), []
         return effects

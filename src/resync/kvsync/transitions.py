@@ -7,7 +7,7 @@ every state, an entry for every input: what cannot matter in a state is ignored 
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 
 class State(StrEnum):
@@ -108,7 +108,9 @@ def _ignoring(state: State, inputs: tuple[Input, ...]) -> dict[Input, Transition
 _REPLAY_INPUTS: Final = tuple(one for one in Input if one.name.startswith(("REPLAY_", "ANSWER_")))
 _LIVE_INPUTS: Final = tuple(one for one in Input if one.name.startswith("LIVE_"))
 
-TRANSITIONS: Final[Mapping[State, Mapping[Input, Transition]]] = {
+Table: TypeAlias = Mapping[State, Mapping[Input, Transition]]
+
+TRANSITIONS: Final[Table] = {
     State.CONNECTING: {
         Input.CONNECTED: Transition(Action.ASK, State.REPLAYING),
         Input.DISCONNECTED: Transition(Action.IGNORE, State.CONNECTING),
