@@ -9,7 +9,7 @@ WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench docs clean chaos-tests
+.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench detection docs clean chaos-tests
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +61,9 @@ nightly: lint types layers ## every test there is
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks
+
+detection: $(STAMP) ## every deliberate defect against its experiment; writes docs/detection.md (half an hour)
+	$(BIN)/python -m benchmarks.detection
 
 docs: $(STAMP) ## write the generated pages
 	$(BIN)/python docs/tables.py

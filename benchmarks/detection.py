@@ -1,0 +1,118 @@
+"""Every deliberate defect against the experiment that is predicted to find it: `make detection`.
+
+A lab for each run, one at a time, the seeds outermost. What a run came to is kept in a directory, and a
+second call goes on where the first one ended; the page is written from what is there.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from benchmarks.detections import SEEDS, Run, Runs, came_to, first_shown_s, page, summary
+from benchmarks.mutants import CONTROLS, MUTANTS, Mutant, Predicted
+from resync.lab.errors import LabStartError
+from resync.lab.handle import LabHandle, running_lab
+from resync.run import evidence
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "detection.md"
+CHAOS = Path(sys.executable).with_name("chaos")
+SETTINGS = {
+    "RESYNC_FAULT_DURATION": "6s",
+    "RESYNC_BASELINE": "2s",
+    "RESYNC_CONVERGENCE_LIMIT": "3s",
+    "RESYNC_STEADY_LIMIT": "6s",
+}
+RUN_TIMEOUT_S = 120
+
+
+def planned() -> Iterator[tuple[int, Mutant, Predicted]]:
+    """Every run that makes sense."""
+    for seed in SEEDS:
+        for mutant in (*MUTANTS, *CONTROLS):
+            if mutant.predicted is not None:
+                yield seed, mutant, mutant.predicted
+
+
+def options(seed: int, mutant: Mutant) -> list[str]:
+    """How the lab is started."""
+    flawed = [] if mutant in CONTROLS else ["--gateway-arg=--flaw", f"--gateway-arg={mutant.name}"]
+    return ["--seed", str(seed), *flawed]
+
+
+def tried(seed: int, mutant: Mutant, predicted: Predicted, home: Path) -> Run:
+    """One lab, one run. A lab that does not start is a run that proved nothing."""
+    try:
+        with running_lab(home / "state", *options(seed, mutant)) as lab:
+            return _run(lab, predicted, home)
+    except LabStartError as error:
+        return Run({"verdict": "void", "reason": f"the lab did not start: {error}", "claims": []})
+
+
+def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RESYNC_")}
+    done = subprocess.run(
+        [str(CHAOS), "--no-version-check", "run", str(ROOT / "experiments" / f"{predicted.experiment}.json")],
+        cwd=home,
+        env={**kept, **lab.env, **SETTINGS, "RESYNC_RUNS_DIR": str(home / "runs")},
+        timeout=RUN_TIMEOUT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"resync"')]
+    if not lines:
+        said = f"it said nothing and ended with code {done.returncode}"
+        return Run({"verdict": "void", "reason": said, "claims": []})
+    line = json.loads(lines[-1])["resync"]
+    hit = (line.get("effect") or {}).get("pods", {})
+    return Run(line, first_shown_s(predicted, evidence.read(Path(line["evidence"])), hit))
+
+
+def kept_in(directory: Path) -> Runs:
+    """What has been tried by now."""
+    runs: dict[str, dict[int, Run]] = {}
+    for file in sorted(directory.glob("*.json")):
+        name, _, seed = file.stem.rpartition("-")
+        runs.setdefault(name, {})[int(seed)] = msgspec.json.decode(file.read_bytes(), type=Run)
+    return runs
+
+
+@click.command()
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=ROOT / ".resync" / "detection", show_default=True
+)
+@click.option("--limit-s", type=float, default=7200.0, show_default=True, help="No run is begun after that.")
+@click.option("--only", multiple=True, metavar="MUTANT", help="Try these; may be repeated.")
+def main(results: Path, limit_s: float, only: tuple[str, ...]) -> None:
+    """Try what has not been tried, then write docs/detection.md."""
+    results.mkdir(parents=True, exist_ok=True)
+    until_s = time.monotonic() + limit_s
+    for seed, mutant, predicted in planned():
+        file = results / f"{mutant.name}-{seed}.json"
+        if file.exists() or (only and mutant.name not in only):
+            continue
+        if time.monotonic() >= until_s:
+            print("out of time: the rest is not run")
+            break
+        began_s = time.monotonic()
+        home = results / "homes" / file.stem
+        home.mkdir(parents=True, exist_ok=True)
+        run = tried(seed, mutant, predicted, home)
+        file.write_bytes(msgspec.json.encode(run))
+        took_s = time.monotonic() - began_s
+        print(f"{mutant.name}, seed {seed}, {took_s:.0f} s: {came_to(predicted, run.line)}", flush=True)
+    runs = kept_in(results)
+    PAGE.write_text(page(runs, SETTINGS))
+    print(f"{summary(runs)}: {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

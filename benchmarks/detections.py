@@ -1,0 +1,159 @@
+"""Whether a run found what was predicted, and the page that says so. Runs come in as their verdict lines."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from benchmarks.mutants import CONTROLS, MUTANTS, Mutant, Predicted, Where
+from resync.run.evidence import FaultInjected, Record, SamplesTaken, TargetJoined
+from resync.run.samples import CONTROL_POD
+
+SEEDS = (1, 2, 3)
+CAUGHT = "found"
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run: the verdict line's content, and from the injection to the first sample that shows it."""
+
+    line: dict[str, Any]
+    after_s: float | None = None
+
+
+Runs = Mapping[str, Mapping[int, Run]]
+"""By mutant and seed."""
+
+
+def pods(predicted: Predicted, hit: Iterable[str]) -> str:
+    """A pattern for the engines it may show on, `hit` being those that the fault was on."""
+    if predicted.where is Where.ANY:
+        return r"default/engine-\d+"
+    return "|".join(map(re.escape, hit)) or "(?!)"
+
+
+def came_to(predicted: Predicted, line: Mapping[str, Any]) -> str:
+    """`CAUGHT`, or what the run came to instead: a fail for another reason is not what was predicted."""
+    if line["verdict"] != "fail":
+        return f"{line['verdict']}: {line['reason']}"
+    hit = (line.get("effect") or {}).get("pods", {})
+    kinds = "|".join(map(re.escape, predicted.kinds))
+    says = re.compile(rf"[\d.]+ ({kinds})( blocks)? on ({pods(predicted, hit)})\b")
+    for claim in line["claims"]:
+        broken = claim["outcome"] == "breached" and claim["phase"] != "baseline"
+        if broken and claim["claim"] == predicted.claim and says.match(claim["detail"]):
+            return CAUGHT
+    return f"fail for another reason: {line['reason']}"
+
+
+def first_shown_s(predicted: Predicted, records: Sequence[Record], hit: Iterable[str]) -> float | None:
+    """Seconds from the injection to the first sample that shows it; None where none does."""
+    injected = next((r for r in records if isinstance(r, FaultInjected)), None)
+    joined = next((r for r in records if isinstance(r, TargetJoined)), None)
+    if injected is None or joined is None:
+        return None
+    late = predicted.claim == "staleness"
+    metric = "resync_staleness_seconds" if late else "resync_divergence_blocks"
+    limit = joined.settings.staleness_limit_s if late else 0.0
+    shown = [
+        at_s
+        for taken in records
+        if isinstance(taken, SamplesTaken)
+        for series in taken.series
+        if series.metric == metric and _is_of(predicted, series.labels, hit)
+        for at_s, value in series.points
+        if value > limit and at_s >= injected.created_s
+    ]
+    return min(shown) - injected.created_s if shown else None
+
+
+def _is_of(predicted: Predicted, labels: Mapping[str, str], hit: Iterable[str]) -> bool:
+    pod = labels.get("pod_key", "")
+    there = pod != CONTROL_POD and re.fullmatch(pods(predicted, hit), pod)
+    return bool(there) and labels.get("kind", predicted.kinds[0]) in predicted.kinds
+
+
+def found(mutant: Mutant, runs: Mapping[int, Run]) -> list[Run]:
+    """The runs that found it."""
+    if mutant.predicted is None:
+        return []
+    return [run for run in runs.values() if came_to(mutant.predicted, run.line) == CAUGHT]
+
+
+def is_found(mutant: Mutant, runs: Mapping[int, Run]) -> bool:
+    """Whether each seed's run found it."""
+    return len(found(mutant, runs)) == len(SEEDS)
+
+
+def summary(runs: Runs) -> str:
+    """One sentence on the table."""
+    caught = sum(is_found(mutant, runs.get(mutant.name, {})) for mutant in MUTANTS)
+    healthy = [run for control in CONTROLS for run in runs.get(control.name, {}).values()]
+    alarms = sum(run.line["verdict"] != "pass" for run in healthy)
+    return (
+        f"{caught} of {len(MUTANTS)} deliberate defects are found for the predicted reason, on {len(SEEDS)} "
+        f"of {len(SEEDS)} seeds; {alarms} of {len(healthy)} runs with a healthy gateway did not pass"
+    )
+
+
+def page(runs: Runs, settings: Mapping[str, str]) -> str:
+    """docs/detection.md."""
+    missed = [mutant for mutant in MUTANTS if not is_found(mutant, runs.get(mutant.name, {}))]
+    rows = [_row(mutant, runs.get(mutant.name, {})) for mutant in MUTANTS]
+    controls = [_row(mutant, runs.get(mutant.name, {})) for mutant in CONTROLS]
+    said = [line for mutant in missed for line in _why_missed(mutant, runs.get(mutant.name, {}))]
+    shown = ", ".join(f"`{name}={value}`" for name, value in settings.items())
+    return "\n".join(
+        [
+            "# What is found", "",
+            "Written by `make detection`: a lab for each run, its gateway with one defect that somebody had.",
+            "A mutant is found when the run fails, for the predicted claim, with the predicted kind, on an",
+            "engine it was predicted for; any other failure and any void is missed. The time is from the",
+            "injection to the first sample that shows it. Settings:", shown + ".",
+            "", summary(runs) + ".", "", *_HEAD, *rows, "",
+            "## Healthy gateways, listed as mutants", "",
+            "Each of them has to be missed, and to pass.", "", *_HEAD, *controls, "",
+            *(line for control in CONTROLS for line in _why_missed(control, runs.get(control.name, {}))), "",
+            "## Missed, and why", "", *said,
+        ]
+    ).rstrip() + "\n"  # fmt: skip
+
+
+_HEAD = (
+    "| mutant | comes from | what it does | experiment | predicted | found | after |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+def _row(mutant: Mutant, runs: Mapping[int, Run]) -> str:
+    predicted = mutant.predicted
+    if predicted is None:
+        cells = ["none of today", "", "missed", ""]
+    else:
+        said = f"{predicted.claim}: {' or '.join(predicted.kinds)}, {predicted.where}"
+        cells = [predicted.experiment, said, _count(mutant, runs), _times(found(mutant, runs))]
+    return f"| {' | '.join([f'`{mutant.name}`', mutant.source, mutant.does, *cells])} |"
+
+
+def _count(mutant: Mutant, runs: Mapping[int, Run]) -> str:
+    if not runs:
+        return "missed: not run"
+    mark = "" if is_found(mutant, runs) else "missed: "
+    return f"{mark}{len(found(mutant, runs))} of {len(SEEDS)}"
+
+
+def _times(runs: Iterable[Run]) -> str:
+    times = sorted(run.after_s for run in runs if run.after_s is not None)
+    return f"{times[0]:.1f} to {times[-1]:.1f} s" if times else ""
+
+
+def _why_missed(mutant: Mutant, runs: Mapping[int, Run]) -> Iterable[str]:
+    yield f"- `{mutant.name}`" + (f": {mutant.why_not}." if mutant.why_not else "")
+    for seed, run in sorted(runs.items()):
+        if mutant.predicted is not None:
+            yield f"  - seed {seed}: {_short(came_to(mutant.predicted, run.line))}"
+
+
+def _short(text: str, length_max: int = 240) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length_max else f"{line[: length_max - 4]} ..."

@@ -1,0 +1,134 @@
+"""What each deliberate defect of the gateway is expected to look like, said before it is tried."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Where(StrEnum):
+    """Which engines a defect may show on."""
+
+    ANY = "any engine"
+    HIT = "the engine the fault was on"
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the run has to say: this claim broken, one of these kinds, on such an engine."""
+
+    experiment: str
+    claim: str
+    kinds: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A gateway with one defect: whose it was, what it does, how it is expected to be found, or why not."""
+
+    name: str
+    source: str
+    does: str
+    predicted: Predicted | None
+    why_not: str = ""
+
+
+def _delayed(*kinds: str, claim: str = "divergence") -> Predicted:
+    return Predicted("network-delay", claim, kinds, Where.ANY)
+
+
+def _cut(*kinds: str) -> Predicted:
+    return Predicted("network-partition-reset", "divergence", kinds, Where.HIT)
+
+
+RESTARTED = Predicted("pod-failure", "divergence", ("phantom",), Where.HIT)
+LOST = ("missing", "phantom")
+"""What is lost is stores and removals alike; the sentence names the more frequent one."""
+
+BEHIND = ("blocks stale", "batches published and not applied")
+
+MUTANTS = (
+    Mutant(
+        "replay-discarded", "AIBrix `zmq_client.go:394`",
+        "reads the answer to a replay, throws it away, counts a success", _cut(*LOST),
+    ),
+    Mutant(
+        "gap-only-counted", "AIBrix `zmq_client.go:331`, llm-d-router #1737",
+        "counts a gap and goes on, asks for no replay", _cut(*LOST),
+    ),
+    Mutant(
+        "replay-counted-twice", "llm-d-router #1887",
+        "replays from the beginning and applies what it has had again", _cut("phantom"),
+    ),
+    Mutant(
+        "live-before-replay", "Mooncake #4159",
+        "applies what is live at once, what is replayed after it", _cut("phantom"),
+        "the replay takes milliseconds here, and a batch has to arrive meanwhile that removes what it stores",
+    ),
+    Mutant(
+        "replay-end-trusted", "SGLang #38945",
+        "takes a replay for complete because its end marker came", None,
+        "no engine of the lab leaves anything out of a replay: it takes a ring shorter than the fault, or "
+        "a fault of the stream itself",
+    ),
+    Mutant(
+        "restart-ignored", "AIBrix `zmq_client.go:358`",
+        "applies whatever number comes, also one from the beginning", RESTARTED,
+    ),
+    Mutant(
+        "kept-on-restart", "llm-d-router #2853",
+        "notices the restart and keeps the blocks of the old life", RESTARTED,
+    ),
+    Mutant(
+        "kept-on-return", "AIBrix `kvevent/manager.go:205`",
+        "keeps the blocks of a pod that is gone for the one that comes back under its name", None,
+        "no experiment of today replaces a pod: it takes pod-kill",
+    ),
+    Mutant(
+        "removal-for-all-pods", "AIBrix `sync_hash.go` before #2723",
+        "deletes a removed block for every pod", _delayed("missing"),
+    ),
+    Mutant("removal-ignored", "Dynamo #11785", "keeps what is removed", _delayed("phantom")),
+    Mutant(
+        "unchained", "AIBrix `sync_hash.go:282`",
+        "hangs every block of an event on the event's parent", _delayed("mis-hashed"),
+    ),
+    Mutant(
+        "set-of-hashes", "vLLM #55092",
+        "knows whether a block is held, not how often", _delayed("missing"),
+        "an engine of the lab seldom holds a block twice, and has to evict one copy while it is watched",
+    ),
+    Mutant(
+        "orphan-as-root", "AIBrix `sync_hash.go:282`",
+        "takes a block whose parent is unknown for the beginning of a prompt", None,
+        "where nothing is lost no parent is unknown: it takes a ring shorter than the fault",
+    ),
+    Mutant(
+        "maps-refused", "AIBrix `msgpack_decoder.go:70`, before #2587",
+        "cannot read events that are maps, hangs up and dials again", _delayed(*BEHIND, claim="staleness"),
+    ),
+    Mutant(
+        "poison-resets", "AIBrix #1720",
+        "hangs up over one event of an unknown type, and gets it again", None,
+        "no engine of the lab says anything unknown: it takes a fault of the stream itself",
+    ),
+    Mutant(
+        "frozen-sequence", "of our own: a thread that has died",
+        "applies nothing any more, goes on answering", _delayed(*BEHIND, claim="staleness"),
+    ),
+    Mutant(
+        "short-heartbeat", "of our own: time-outs below the round trip",
+        "gives connections and replays up before a delayed answer can be there", _delayed("missing"),
+    ),
+    Mutant(
+        "silent-metrics", "AIBrix `kvcache/metrics.go` (series that are never updated)",
+        "applies events, shows the first one only", _delayed(*BEHIND, claim="staleness"),
+        "the run is void before it breaks anything: a metric that has not been seen to move is not believed",
+    ),
+)  # fmt: skip
+
+CONTROLS = (
+    Mutant("healthy-delayed", "", "nothing", _delayed("missing", "phantom", "misattributed", "mis-hashed")),
+    Mutant("healthy-cut", "", "nothing", _cut("missing", "phantom", "misattributed", "mis-hashed")),
+    Mutant("healthy-restarted", "", "nothing", RESTARTED),
+)
+"""Healthy gateways, listed as if they were defective: the table must call them missed, with verdict pass."""
