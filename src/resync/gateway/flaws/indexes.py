@@ -73,7 +73,7 @@ class OrphanAsRoot(PrefixIndex):
 
 
 class KeptOnRestart(PrefixIndex):
-    """Keeps the blocks of a publisher that has restarted."""
+    """Drops nothing when all is to go: after a restart the blocks of the old life stay."""
 
     def clear(self, pod_key: str) -> None:
         """Nothing."""
