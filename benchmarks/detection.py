@@ -25,10 +25,23 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "detection.md"
 CHAOS = Path(sys.executable).with_name("chaos")
 SETTINGS = {
-    "RESYNC_FAULT_DURATION": "6s",
-    "RESYNC_BASELINE": "2s",
-    "RESYNC_CONVERGENCE_LIMIT": "3s",
+    "network-delay": {
+        "RESYNC_BASELINE": "2s",
+        "RESYNC_FAULT_DURATION": "6s",
+        "RESYNC_CONVERGENCE_LIMIT": "3s",
+    },
+    "network-partition-reset": {
+        "RESYNC_BASELINE": "2s",
+        "RESYNC_FAULT_DURATION": "6s",
+        "RESYNC_CONVERGENCE_LIMIT": "3s",
+    },
+    "pod-failure": {"RESYNC_BASELINE": "2s", "RESYNC_FAULT_DURATION": "6s"},
 }
+"""What differs from the experiment as it is, which would wait longer for what is broken."""
+
+LOAD = {"network-partition-reset": ("--load-arg=--bypass-share", "--load-arg=0.5")}
+"""An engine that is cut off has something to say only through those who go past the gateway."""
+
 RUN_TIMEOUT_S = 120
 
 
@@ -40,16 +53,16 @@ def planned() -> Iterator[tuple[int, Mutant, Predicted]]:
                 yield seed, mutant, mutant.predicted
 
 
-def options(seed: int, mutant: Mutant) -> list[str]:
+def options(seed: int, mutant: Mutant, predicted: Predicted) -> list[str]:
     """How the lab is started."""
     flawed = [] if mutant in CONTROLS else ["--gateway-arg=--flaw", f"--gateway-arg={mutant.name}"]
-    return ["--seed", str(seed), *flawed]
+    return ["--seed", str(seed), *LOAD.get(predicted.experiment, ()), *flawed]
 
 
 def tried(seed: int, mutant: Mutant, predicted: Predicted, home: Path) -> Run:
     """One lab, one run. A lab that does not start is a run that proved nothing."""
     try:
-        with running_lab(home / "state", *options(seed, mutant)) as lab:
+        with running_lab(home / "state", *options(seed, mutant, predicted)) as lab:
             return _run(lab, predicted, home)
     except LabStartError as error:
         return Run({"verdict": "void", "reason": f"the lab did not start: {error}", "claims": []})
@@ -60,7 +73,12 @@ def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
     done = subprocess.run(
         [str(CHAOS), "--no-version-check", "run", str(ROOT / "experiments" / f"{predicted.experiment}.json")],
         cwd=home,
-        env={**kept, **lab.env, **SETTINGS, "RESYNC_RUNS_DIR": str(home / "runs")},
+        env={
+            **kept,
+            **lab.env,
+            **SETTINGS[predicted.experiment],
+            "RESYNC_RUNS_DIR": str(home / "runs"),
+        },
         timeout=RUN_TIMEOUT_S,
         capture_output=True,
         text=True,
@@ -71,8 +89,7 @@ def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
         said = f"it said nothing and ended with code {done.returncode}"
         return Run({"verdict": "void", "reason": said, "claims": []})
     line = json.loads(lines[-1])["resync"]
-    hit = (line.get("effect") or {}).get("pods", {})
-    return Run(line, first_shown_s(predicted, evidence.read(Path(line["evidence"])), hit))
+    return Run(line, first_shown_s(predicted, line, evidence.read(Path(line["evidence"]))))
 
 
 def kept_in(directory: Path) -> Runs:

@@ -32,22 +32,39 @@ def pods(predicted: Predicted, hit: Iterable[str]) -> str:
     return "|".join(map(re.escape, hit)) or "(?!)"
 
 
+def hit_by(line: Mapping[str, Any]) -> Iterable[str]:
+    """The engines that the fault was on, as the verdict line has them."""
+    effect: Mapping[str, Any] = line.get("effect") or {}
+    return tuple(effect.get("pods", ()))
+
+
+def phases(predicted: Predicted, line: Mapping[str, Any]) -> set[str]:
+    """In which phases after the baseline the claim was broken as predicted."""
+    kinds = "|".join(map(re.escape, predicted.kinds))
+    says = re.compile(rf"[\d.]+ ({kinds})( blocks)? on ({pods(predicted, hit_by(line))})\b")
+    return {
+        claim["phase"]
+        for claim in line["claims"]
+        if claim["claim"] == predicted.claim
+        and claim["outcome"] == "breached"
+        and claim["phase"] != "baseline"
+        and says.match(claim["detail"])
+    }
+
+
 def came_to(predicted: Predicted, line: Mapping[str, Any]) -> str:
     """`CAUGHT`, or what the run came to instead: a fail for another reason is not what was predicted."""
     if line["verdict"] != "fail":
         return f"{line['verdict']}: {line['reason']}"
-    hit = (line.get("effect") or {}).get("pods", {})
-    kinds = "|".join(map(re.escape, predicted.kinds))
-    says = re.compile(rf"[\d.]+ ({kinds})( blocks)? on ({pods(predicted, hit)})\b")
-    for claim in line["claims"]:
-        broken = claim["outcome"] == "breached" and claim["phase"] != "baseline"
-        if broken and claim["claim"] == predicted.claim and says.match(claim["detail"]):
-            return CAUGHT
-    return f"fail for another reason: {line['reason']}"
+    return CAUGHT if phases(predicted, line) else f"fail for another reason: {line['reason']}"
 
 
-def first_shown_s(predicted: Predicted, records: Sequence[Record], hit: Iterable[str]) -> float | None:
-    """Seconds from the injection to the first sample that shows it; None where none does."""
+def first_shown_s(predicted: Predicted, line: Mapping[str, Any], records: Sequence[Record]) -> float | None:
+    """Seconds from the injection to the first sample that shows it; None where none does.
+
+    Of the phases in which it convicts: an index that still lists an engine that is down is no defect.
+    """
+    broken, hit = phases(predicted, line), hit_by(line)
     injected = next((r for r in records if isinstance(r, FaultInjected)), None)
     joined = next((r for r in records if isinstance(r, TargetJoined)), None)
     if injected is None or joined is None:
@@ -58,11 +75,11 @@ def first_shown_s(predicted: Predicted, records: Sequence[Record], hit: Iterable
     shown = [
         at_s
         for taken in records
-        if isinstance(taken, SamplesTaken)
+        if isinstance(taken, SamplesTaken) and taken.phase in broken
         for series in taken.series
         if series.metric == metric and _is_of(predicted, series.labels, hit)
         for at_s, value in series.points
-        if value > limit and at_s >= injected.created_s
+        if value > limit and max(injected.created_s, taken.window[0]) <= at_s <= taken.window[1]
     ]
     return min(shown) - injected.created_s if shown else None
 
@@ -96,13 +113,16 @@ def summary(runs: Runs) -> str:
     )
 
 
-def page(runs: Runs, settings: Mapping[str, str]) -> str:
+def page(runs: Runs, settings: Mapping[str, Mapping[str, str]]) -> str:
     """docs/detection.md."""
     missed = [mutant for mutant in MUTANTS if not is_found(mutant, runs.get(mutant.name, {}))]
     rows = [_row(mutant, runs.get(mutant.name, {})) for mutant in MUTANTS]
     controls = [_row(mutant, runs.get(mutant.name, {})) for mutant in CONTROLS]
     said = [line for mutant in missed for line in _why_missed(mutant, runs.get(mutant.name, {}))]
-    shown = ", ".join(f"`{name}={value}`" for name, value in settings.items())
+    shown = "; ".join(
+        f"{experiment} " + ", ".join(f"`{name}={value}`" for name, value in given.items())
+        for experiment, given in settings.items()
+    )
     return "\n".join(
         [
             "# What is found", "",

@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "replay-counted-twice", "llm-d-router #1887",
-        "replays from the beginning and applies what it has had again", _cut("phantom"),
+        "after a reconnect replays everything and applies again what it has had", _cut("phantom"),
     ),
     Mutant(
         "live-before-replay", "Mooncake #4159",
@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant(
         "set-of-hashes", "vLLM #55092",
         "knows whether a block is held, not how often", _delayed("missing"),
-        "an engine of the lab seldom holds a block twice, and has to evict one copy while it is watched",
+        "no engine of the lab held any block twice when looked at, so nothing tells a set from a count",
     ),
     Mutant(
         "orphan-as-root", "AIBrix `sync_hash.go:282`",

@@ -102,11 +102,12 @@ def test_the_time_is_from_the_injection_to_the_first_sample_that_shows_it() -> N
         samples("resync_divergence_blocks", "default/engine-1", "phantom", (99.0, 5.0), (103.5, 1.0)),
         samples("resync_staleness_seconds", "default/engine-1", None, (104.0, 1.9), (105.0, 2.1)),
     ]
-    assert first_shown_s(HIT, records, ["default/engine-1"]) == 3.5
-    assert first_shown_s(ANY, records, ["default/engine-1"]) == 1.0
-    assert first_shown_s(LATE, records, []) == 5.0
-    assert first_shown_s(HIT, records, ["default/engine-2"]) is None
-    assert first_shown_s(HIT, records[2:], ["default/engine-1"]) is None
+    late = line("fail", ("staleness", "recovery", "breached", "31 blocks stale on default/engine-0"))
+    assert first_shown_s(HIT, wrong(phase="recovery"), records) == 3.5
+    assert first_shown_s(ANY, wrong(phase="recovery"), records) == 1.0
+    assert first_shown_s(LATE, late, records) == 5.0
+    assert first_shown_s(HIT, wrong(phase="after"), records) is None, "it was not wrong yet"
+    assert first_shown_s(HIT, wrong(phase="recovery"), records[2:]) is None
 
 
 def samples(metric: str, pod: str, kind: str | None, *points: tuple[float, float]) -> SamplesTaken:

@@ -96,11 +96,21 @@ class LiveBeforeReplay(Subscriber):
 
 
 class ReplayCountedTwice(Subscriber):
-    """Asks for everything each time, and applies what it has had already again."""
+    """Asks for everything after a reconnect, and applies again what it has had already."""
 
-    def _ask_from(self, start_seq: int, *, same_life: bool) -> None:  # noqa: ARG002
-        super()._ask_from(0, same_life=same_life)
+    def __init__(self, settings: SubscriberSettings) -> None:
+        super().__init__(settings)
+        self._connects = 0
+
+    def connected(self, now_s: float) -> tuple[Effect, ...]:
+        """Count it."""
+        self._connects += 1
+        return super().connected(now_s)
+
+    def _ask_from(self, start_seq: int, *, same_life: bool) -> None:
+        super()._ask_from(0 if self._connects > 1 else start_seq, same_life=same_life)
 
     def _confirm(self, message: Message | None) -> None:
         super()._confirm(message)
-        self._apply_replayed(message)
+        if self._connects > 1:
+            self._apply_replayed(message)
