@@ -1,13 +1,14 @@
 """Every deliberate defect against the experiment that is predicted to find it: `make detection`.
 
-A lab for each run, one at a time, the seeds outermost. What a run came to is kept in a directory, and a
-second call goes on where the first one ended; the page is written from what is there.
+A lab for each run, one at a time, the seeds outermost. What a run came to is kept in a directory; a call that
+is given it goes on where the one before ended, and the page is written from what is there.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,12 +61,12 @@ def options(seed: int, mutant: Mutant, predicted: Predicted) -> list[str]:
 
 
 def tried(seed: int, mutant: Mutant, predicted: Predicted, home: Path) -> Run:
-    """One lab, one run. A lab that does not start is a run that proved nothing."""
+    """One lab, one run. A lab that does not start, or a run without an end, has proved nothing."""
     try:
         with running_lab(home / "state", *options(seed, mutant, predicted)) as lab:
             return _run(lab, predicted, home)
-    except LabStartError as error:
-        return Run({"verdict": "void", "reason": f"the lab did not start: {error}", "claims": []})
+    except (LabStartError, subprocess.TimeoutExpired) as error:
+        return _nothing(str(error))
 
 
 def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
@@ -86,10 +87,13 @@ def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"resync"')]
     if not lines:
-        said = f"it said nothing and ended with code {done.returncode}"
-        return Run({"verdict": "void", "reason": said, "claims": []})
+        return _nothing(f"it said nothing and ended with code {done.returncode}")
     line = json.loads(lines[-1])["resync"]
     return Run(line, first_shown_s(predicted, line, evidence.read(Path(line["evidence"]))))
+
+
+def _nothing(reason: str) -> Run:
+    return Run({"verdict": "void", "reason": reason, "claims": []})
 
 
 def kept_in(directory: Path) -> Runs:
@@ -103,13 +107,15 @@ def kept_in(directory: Path) -> Runs:
 
 @click.command()
 @click.option(
-    "--results", type=click.Path(path_type=Path), default=ROOT / ".resync" / "detection", show_default=True
+    "--results", type=click.Path(path_type=Path), help="Go on with these; default: a new directory."
 )
 @click.option("--limit-s", type=float, default=7200.0, show_default=True, help="No run is begun after that.")
 @click.option("--only", multiple=True, metavar="MUTANT", help="Try these; may be repeated.")
-def main(results: Path, limit_s: float, only: tuple[str, ...]) -> None:
+def main(results: Path | None, limit_s: float, only: tuple[str, ...]) -> None:
     """Try what has not been tried, then write docs/detection.md."""
+    results = results or Path(tempfile.mkdtemp(prefix="resync-detection-"))
     results.mkdir(parents=True, exist_ok=True)
+    print(f"results: {results}", flush=True)
     until_s = time.monotonic() + limit_s
     for seed, mutant, predicted in planned():
         file = results / f"{mutant.name}-{seed}.json"

@@ -61,7 +61,7 @@ MUTANTS = (
     ),
     Mutant(
         "live-before-replay", "Mooncake #4159",
-        "applies what is live at once, what is replayed after it", _cut("phantom"),
+        "after a reconnect applies what is live at once, what is replayed after it", _cut("phantom"),
         "the replay takes milliseconds here, and a batch has to arrive meanwhile that removes what it stores",
     ),
     Mutant(

@@ -6,6 +6,7 @@ Where the mistake is one of what to do, it is a few cells of `resync.kvsync.tran
 from collections.abc import Iterable, Mapping
 
 from resync.kvsync.effects import Effect
+from resync.kvsync.ledger import NOTHING
 from resync.kvsync.limits import SubscriberSettings
 from resync.kvsync.records import Message
 from resync.kvsync.subscriber import Subscriber
@@ -82,9 +83,16 @@ class RestartIgnored(Subscriber):
 
 
 class LiveBeforeReplay(Subscriber):
-    """Holds nothing back: what is live is applied at once, what is replayed after it."""
+    """Holds nothing back after a reconnect: what is live is applied at once, what is replayed after it."""
 
-    def __init__(self, settings: SubscriberSettings) -> None:
+    def connected(self, now_s: float) -> tuple[Effect, ...]:
+        """From the second connection on with another table."""
+        if self.applied_seq != NOTHING:
+            self._table = self._hasty()
+        return super().connected(now_s)
+
+    @staticmethod
+    def _hasty() -> Table:
         live = (Input.LIVE_NEXT, Input.LIVE_AHEAD)
         replayed = (Input.REPLAY_NEXT, Input.REPLAY_AHEAD, Input.REPLAY_RESTARTED)
         row: Row = {
@@ -92,7 +100,7 @@ class LiveBeforeReplay(Subscriber):
             **dict.fromkeys(replayed, (Action.APPLY_REPLAYED, None)),
             **dict.fromkeys(ANSWERS, (Action.CATCH_UP, State.LIVE)),
         }
-        super().__init__(settings, altered(AWAITING, row))
+        return altered(AWAITING, row)
 
 
 class ReplayCountedTwice(Subscriber):
