@@ -132,7 +132,8 @@ def main(results: Path | None, limit_s: float, only: tuple[str, ...]) -> None:
         took_s = time.monotonic() - began_s
         print(f"{mutant.name}, seed {seed}, {took_s:.0f} s: {came_to(predicted, run.line)}", flush=True)
     runs = kept_in(results)
-    PAGE.write_text(page(runs, SETTINGS))
+    given = {name: [f"{key}={value}" for key, value in one.items()] for name, one in SETTINGS.items()}
+    PAGE.write_text(page(runs, {name: [*said, *LOAD.get(name, ())] for name, said in given.items()}))
     print(f"{summary(runs)}: {PAGE}")
 
 

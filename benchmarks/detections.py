@@ -113,16 +113,13 @@ def summary(runs: Runs) -> str:
     )
 
 
-def page(runs: Runs, settings: Mapping[str, Mapping[str, str]]) -> str:
-    """docs/detection.md."""
+def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
+    """docs/detection.md; `settings` by experiment."""
     missed = [mutant for mutant in MUTANTS if not is_found(mutant, runs.get(mutant.name, {}))]
     rows = [_row(mutant, runs.get(mutant.name, {})) for mutant in MUTANTS]
     controls = [_row(mutant, runs.get(mutant.name, {})) for mutant in CONTROLS]
     said = [line for mutant in missed for line in _why_missed(mutant, runs.get(mutant.name, {}))]
-    shown = "; ".join(
-        f"{experiment} " + ", ".join(f"`{name}={value}`" for name, value in given.items())
-        for experiment, given in settings.items()
-    )
+    shown = [f"- {experiment}: `{' '.join(given)}`" for experiment, given in settings.items()]
     return "\n".join(
         [
             "# What is found", "",
@@ -130,7 +127,7 @@ def page(runs: Runs, settings: Mapping[str, Mapping[str, str]]) -> str:
             "A mutant is found when the run fails, for the predicted claim, with the predicted kind, on an",
             "engine it was predicted for; any other failure and any void is missed. The time is from the",
             "injection to the first sample that shows it: what only the end of the fault brings to light",
-            "shows after the 6 s that it stands. Settings:", shown + ".",
+            "shows after the 6 s that it stands. Settings:", "", *shown,
             "", summary(runs) + ".", "", *_HEAD, *rows, "",
             "## Healthy gateways, listed as mutants", "",
             "Each of them has to be missed, and to pass.", "", *_HEAD, *controls, "",
@@ -175,6 +172,6 @@ def _why_missed(mutant: Mutant, runs: Mapping[int, Run]) -> Iterable[str]:
             yield f"  - seed {seed}: {_short(came_to(mutant.predicted, run.line))}"
 
 
-def _short(text: str, length_max: int = 240) -> str:
+def _short(text: str, length_max: int = 160) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length_max else f"{line[: length_max - 4]} ..."
