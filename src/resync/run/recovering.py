@@ -17,6 +17,8 @@ HOLD_S = 1.0
 """How long it has to stay converged before the wait ends."""
 
 MARGIN_S = 1.0
+HITS = "resync_load_allowed_hits_total"
+AFTER_HITS_MIN = 20
 PHASE_SCRAPES = 2.0
 QUESTIONS = ("resync_published_sequence", "resync_applied_sequence", "resync_divergence_blocks")
 
@@ -46,7 +48,8 @@ def settle(run: Run) -> None:
 def after(run: Run) -> None:
     """Take the samples of the steady state after the fault.
 
-    As long as the baseline, at least two settle times.
+    Half as long as the baseline, at least two settle times, and until enough hits were there to be routed:
+    of five, one that went astray is no share of anything.
     """
     if run.healed_s is None:
         raise UnmeasuredError(
@@ -57,4 +60,18 @@ def after(run: Run) -> None:
     caught_up_s = (run.converged_at_s or 0.0) + PHASE_SCRAPES * interval_s
     start_s = max(run.path_back_s or run.healed_s, caught_up_s)
     length_s = max(2 * settle_s(interval_s), run.must_settings().baseline_s / 2)
+    _hits_counted(run, start_s)
     take(run, "after", (start_s, max(start_s + length_s, run.now_s())))
+
+
+def _hits_counted(run: Run, since_s: float) -> None:
+    def enough() -> bool:
+        seen = look(run, (HITS,), (since_s, run.now_s()))
+        return (
+            sum(max(v) - min(v) for s in seen.all(HITS) if (v := [v for _, v in s.points])) >= AFTER_HITS_MIN
+        )
+
+    # A load that sends too little is said by its claim.
+    limit_s = run.must_settings().steady_limit_s
+    with contextlib.suppress(WaitTimeoutError):
+        wait_until(enough, what="hits to be routed", timeout_s=limit_s, every_s=run.must_world().interval_s())

@@ -174,7 +174,7 @@ FIELDS: tuple[Field, ...] = (
     _same("removed_floor", "removed_floor", _count, "200"),
     _same("shared_floor", "shared_floor", _count, "20"),
     _same("routed_floor", "routed_floor", _count, "50"),
-    _same("missed_floor", "missed_floor", _count, "20"),
+    _same("missed_floor", "missed_floor", _count, "8"),
     _same("load_selector", "load_selector", str, "app=resync-load"),
     _same("surge_rate", "surge_rate", _rate, "60"),
     _same("surge_prefix_share", "surge_prefix_share", _share, "0.8"),
