@@ -115,8 +115,10 @@ def test_a_container_without_a_command_of_its_own_sleeps_and_without_a_probe_cou
             await machine.until_ready("plain-0")
             await inject(machine, POD_CHAOS, pod_chaos("pod-failure", "plain", duration="60s"))
 
-            asleep = await machine.until("plain-0", count_is(rig, 1), what="one restart")
-            assert rig.is_ready(asleep)
+            once = count_is(rig, 1)
+            asleep = await machine.until(
+                "plain-0", lambda pod: once(pod) and rig.is_ready(pod), what="one restart, and ready again"
+            )
             assert "running" in rig.container_status(asleep)["state"]
             assert await is_refused(rig, machine, "plain-0")
             await machine.kube.delete(POD_CHAOS, "default", "x")
