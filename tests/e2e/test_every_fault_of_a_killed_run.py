@@ -71,7 +71,13 @@ FAULTS: dict[str, tuple[Shows, float]] = {
 """How each is seen from outside, and how long after its expiry it may still be: a process has to start."""
 
 
-@pytest.mark.parametrize("experiment", FAULTS)
+NIGHTLY = {"network-partition"}
+"""Another of the same kind is killed in every test run."""
+
+TIER = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else []) for name in FAULTS]
+
+
+@pytest.mark.parametrize("experiment", TIER)
 def test_it_ends_by_its_own_expiry_and_can_be_swept(
     lab: LabHandle, begin: Begin, standing: Standing, command: Command, experiment: str
 ) -> None:

@@ -57,6 +57,7 @@ def test_an_engine_that_fails_comes_back_in_place_and_its_index_is_right_again(
     ran.is_honest()
 
 
+@pytest.mark.nightly
 def test_a_partition_that_lets_everything_through_proves_nothing(run: Run, fresh_lab: Any) -> None:
     ran = run("network-partition", where=fresh_lab("--deaf-link"), **LONGER)
     assert ran.code == 2, ran.told()
