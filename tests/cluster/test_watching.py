@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import pytest
@@ -17,7 +18,7 @@ from resync.cluster.connecting import Cluster
 from resync.cluster.errors import KubeconfigError
 from resync.cluster.pods import Pod
 from resync.cluster.watching import PodWatch
-from resync.kits.waits import wait_until_async
+from resync.kits.waits import wait_until, wait_until_async
 from resync.lab.api.process import ApiProcess, start_api
 
 pytestmark = pytest.mark.integration
@@ -166,6 +167,32 @@ def test_a_cut_connection_loses_nothing(
         asyncio.run(run())
     finally:
         relay.close()
+    assert watcher_threads() == []
+
+
+def test_a_stop_while_the_connection_is_being_made_is_a_stop(
+    api: ApiProcess, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is there, and nobody can unblock it yet: it must not be read."""
+    stream = Cluster.stream
+
+    async def run() -> None:
+        watch = PodWatch(api.kubeconfig, namespace, on_pods=Seen())
+
+        def then_it_is_stopped(cluster: Cluster, *given: Any, **named: Any) -> Any:
+            answer = stream(cluster, *given, **named)
+            stopper.start()
+            wait_until(watch._stopped.is_set, what="the stop", timeout_s=5)
+            return answer
+
+        stopper = threading.Thread(target=watch.stop)
+        monkeypatch.setattr(Cluster, "stream", then_it_is_stopped)
+        watch.start()
+        await asyncio.to_thread(wait_until, lambda: stopper.ident, what="the stopper", timeout_s=5)
+        await asyncio.to_thread(stopper.join, 3)
+        assert not stopper.is_alive()
+
+    asyncio.run(run())
     assert watcher_threads() == []
 
 

@@ -149,8 +149,11 @@ class PodWatch:
             query["allowWatchBookmarks"] = "true"
             answer = cluster.stream(pods_path(self._namespace), query, silence_s=SILENCE_S)
             with self._lock:
-                self._answer = answer
+                # Whoever stopped us while the connection was being made found no answer to unblock.
+                self._answer = None if self._stopped.is_set() else answer
             try:
+                if self._answer is None:
+                    return
                 for line in _lines(answer, cluster.host):
                     if self._stopped.is_set():
                         return
