@@ -13,21 +13,20 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Run = Any
 DIRECTIONS = [("both", 50, 100), ("to", 0, 50), ("from", 50, 50)]
 TOLERANCE_MS = 2.0
+MEASURED = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_BASELINE": "4s"}
+"""A median to within 2 ms needs more samples than a verdict does."""
 
 
 @pytest.mark.parametrize(("direction", "age_ms", "rtt_ms"), DIRECTIONS)
 def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
     run: Run, direction: str, age_ms: float, rtt_ms: float
 ) -> None:
-    """The untouched peer's own shift is what the machine did meanwhile: so much is allowed on top.
-
-    It may have become faster (the baseline of a lab that has just started is a busy one), never slower.
-    """
-    ran = run(RESYNC_DIRECTION=direction, RESYNC_JITTER="0ms")
+    """The untouched peer's own shift is what the machine did meanwhile: so much is allowed on top."""
+    ran = run(RESYNC_DIRECTION=direction, RESYNC_JITTER="0ms", **MEASURED)
     assert ran.code == 0, ran.line
     effect = ran.line["effect"]
     assert effect["proven"]
-    assert effect["peer_added_ms"] < TOLERANCE_MS
+    assert effect["peer_added_ms"] == pytest.approx(0.0, abs=TOLERANCE_MS)
     within = TOLERANCE_MS + abs(effect["peer_added_ms"])
     assert len(effect["pods"]) == 3
     for pod in effect["pods"].values():
