@@ -212,19 +212,25 @@ def test_a_delay_alone_makes_nothing_wrong(fleet: Any) -> None:
     assert gateway.page().total("aibrix_kvcache_zmq_disconnections_total") == 0
 
 
-def test_a_short_heartbeat_ends_in_missing_blocks_once_there_is_a_delay(fleet: Any) -> None:
+def late_s(page: Any) -> float:
+    """How stale the index of the stalest engine is."""
+    stale = [value for (name, _labels), value in page.samples.items() if name == "resync_staleness_seconds"]
+    return float(max(stale))
+
+
+def test_a_short_heartbeat_loses_the_engines_once_there_is_a_delay(fleet: Any) -> None:
+    """Late or wrong, as the connections happen to live: one that never subscribes is late without end, one
+    that hears a batch before it is given up knows of a gap, and its replay fails for the same reason.
+    """
     gateway, observer = delayed_under_load(fleet, "--flaw", "short-heartbeat")
     observer.wait_for(
-        "missing blocks",
-        lambda page: any(kind == "missing" for _pod, kind in page.divergence()),
+        "an engine that is late beyond what a run allows, or blocks that are missing",
+        lambda page: late_s(page) >= 2 or any(kind == "missing" for _pod, kind in page.divergence()),
         timeout_s=20,
     )
     gateway.wait_for(
-        "a connection that is lost again and again, and replays that fail",
-        lambda page: (
-            page.total("aibrix_kvcache_zmq_disconnections_total") >= 3
-            and page.total("aibrix_kvcache_zmq_replay_failures_total") >= 3
-        ),
+        "connections that are lost again and again",
+        lambda page: page.total("aibrix_kvcache_zmq_disconnections_total") >= 3,
         timeout_s=20,
     )
 
