@@ -53,8 +53,11 @@ class Running:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
     """Starts `resync.<module>` on a free port; whatever still runs at the end is ended."""
+    if "gateway" in request.fixturenames:
+        # Set up first, so ended last: what a load opens while its gateway ends is nobody's to close.
+        request.getfixturevalue("gateway")
     started: list[subprocess.Popen[bytes]] = []
 
     def make(module: str, *arguments: str) -> Running:
