@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import fault_times, highest_load
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 EXPERIMENT = ROOT / "experiments" / "network-delay.json"
@@ -111,6 +113,9 @@ def main() -> None:
         [sys.executable, str(ROOT / "benchmarks" / "link_latency.py")], check=True, timeout=RUN_TIMEOUT_S
     )
     wall_time()
+    print("faults and loads, on one lab each", flush=True)
+    fault_times.main()
+    highest_load.main()
 
 
 if __name__ == "__main__":
