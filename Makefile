@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 COVERAGE ?=
 # The tests wait for processes more than they compute: three keep two cores busy.
 WORKERS ?= 3
+# A lab keeps less than one core busy: two runs side by side, on a lab each, leave each other alone.
+LABS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
 
 .DEFAULT_GOAL := help
@@ -49,15 +51,18 @@ test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and
 	$(PYTEST) -n $(WORKERS) -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
-	$(PYTEST) -m "e2e and not nightly"
+	$(PYTEST) -n $(LABS) -m "e2e and not alone and not nightly"
+	$(PYTEST) -m "e2e and alone and not nightly"
 
 test: lint types layers ## everything but the nightly tier (<= 8 min on two cores)
 	$(PYTEST) -n $(WORKERS) -m "not e2e and not nightly"
-	$(PYTEST) -m "e2e and not nightly"
+	$(PYTEST) -n $(LABS) -m "e2e and not alone and not nightly"
+	$(PYTEST) -m "e2e and alone and not nightly"
 
 nightly: lint types layers ## every test there is
 	$(PYTEST) -n $(WORKERS) -m "not e2e"
-	$(PYTEST) -m e2e
+	$(PYTEST) -n $(LABS) -m "e2e and not alone"
+	$(PYTEST) -m "e2e and alone"
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks

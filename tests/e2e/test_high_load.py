@@ -12,6 +12,7 @@ Run = Any
 SHORT = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_SURGE_RATE": "30"}
 
 
+@pytest.mark.alone
 def test_a_healthy_system_keeps_up_with_a_surge(run: Run) -> None:
     ran = run("high-load", **SHORT)
     assert ran.code == 0, ran.told()

@@ -17,6 +17,7 @@ MEASURED = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_BASELINE": "4s"}
 """A median to within 2 ms needs more samples than a verdict does."""
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("direction", "age_ms", "rtt_ms"), DIRECTIONS)
 def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
     run: Run, direction: str, age_ms: float, rtt_ms: float
@@ -35,6 +36,7 @@ def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
     ran.is_honest()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 def test_ten_healthy_runs_in_a_row_all_pass(run: Run, tmp_path: Path) -> None:
     reasons = []
