@@ -1,16 +1,20 @@
 """Fixtures every test folder may use: the Prometheus program, and a warm lab shared by the whole session."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from resync.kits.waits import wait_until
+from resync.lab import children
 from resync.lab.handle import LabHandle, running_lab
-from resync.lab.prometheus import find_binary
+from resync.lab.prometheus import Target, find_binary, prepared
 
 FreshLab = Callable[..., LabHandle]
+Serving = Callable[[Path, Sequence[Target]], AbstractContextManager[str]]
 
 # On a clean checkout Hypothesis builds its table of Unicode inside the first draw of text, and a busy machine
 # makes any example slow: neither is a defect of what is tested. A hang meets the time limit of its test.
@@ -22,6 +26,33 @@ settings.load_profile("resync")
 def prometheus_bin() -> Path:
     """The Prometheus server program the lab would use."""
     return find_binary()
+
+
+LISTENING = re.compile(r'msg="?Listening on"? .*?address=(\S+)')
+"""In the log, which also says which port it became where 0 was asked for."""
+
+
+@contextmanager
+def serving(binary: Path, directory: Path, targets: Sequence[Target]) -> Iterator[str]:
+    """A Prometheus without a lab, on a free port; its URL."""
+    command, log = prepared(binary, directory, targets, listen="127.0.0.1:0"), directory / "log"
+    server = children.launch(command, log)
+    try:
+        found = wait_until(
+            lambda: LISTENING.search(log.read_text()),
+            what="Prometheus to say where it listens",
+            timeout_s=20,
+        )
+        assert found is not None
+        yield f"http://{found[1]}"
+    finally:
+        children.end(server, 2.0)
+
+
+@pytest.fixture(scope="session")
+def served(prometheus_bin: Path) -> Serving:
+    """Starts a Prometheus that scrapes what it is told, for a `with`: its URL."""
+    return lambda directory, targets: serving(prometheus_bin, directory, targets)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """Runs that cannot prove anything are void: exit 2, one reason, a next step, healed, nothing left behind."""
 
-import os
 import re
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -53,11 +51,12 @@ def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run,
     proves_nothing(running.finished(), "lost its effect|was gone before the window ended")
 
 
-def test_a_prometheus_that_is_killed_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
+def test_a_prometheus_that_is_deleted_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
     mine = fresh_lab()
     running = begin(where=mine)
     running.appeared("effect-proven")
-    os.kill(mine.state.prometheus_pid, signal.SIGKILL)
+    with mine.cluster() as cluster:
+        cluster.request("DELETE", f"{pods_path(mine.namespace)}/prometheus-0")
     proves_nothing(running.finished(), "(?i)prometheus|could be seen")
 
 

@@ -22,7 +22,6 @@ def lab_of(pid: int, ticks: int) -> LabState:
         gateway_url="http://127.0.0.2:2",
         namespace="default",
         started_s=1.0,
-        prometheus_pid=3,
         link_cidr="127.20.0.0/16",
     )
 
@@ -40,7 +39,7 @@ def test_lab_json_has_exactly_the_agreed_fields(tmp_path: Path) -> None:
     state.write(tmp_path, ours())
     assert set(msgspec.json.decode((tmp_path / "lab.json").read_bytes())) == {
         "pid", "pid_start_ticks", "kubeconfig", "prometheus_url", "gateway_url", "namespace", "started_s",
-        "prometheus_pid", "link_cidr",
+        "link_cidr",
     }  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
@@ -39,9 +38,10 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def mark_of(pid: int) -> str:
+def mark_of(supervisor: int) -> str:
     """RESYNC_LAB=<value>, as it stands in the environment of the lab's children."""
-    text = Path(f"/proc/{pid}/environ").read_text()
+    child = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()[0]
+    text = Path(f"/proc/{child}/environ").read_text()
     return next(entry for entry in text.split("\0") if entry.startswith("RESYNC_LAB="))
 
 
@@ -57,7 +57,7 @@ def total(lab: LabHandle, expression: str) -> float:
 def test_every_pod_is_ready_and_the_index_agrees_with_the_truth(lab: LabHandle) -> None:
     with lab.cluster() as cluster:
         assert [pod.name for pod in list_pods(cluster, lab.namespace) if pod.ready] == [
-            "engine-0", "engine-1", "engine-2", "gateway-0", "load-0", "observer-0",
+            "engine-0", "engine-1", "engine-2", "gateway-0", "load-0", "observer-0", "prometheus-0",
         ]  # fmt: skip
     wait_until(
         lambda: total(lab, "resync_audited_blocks_total") > 1000, what="blocks to be audited", timeout_s=30
@@ -76,7 +76,7 @@ def test_load_flows_through_the_gateway_and_hits_what_engines_hold(lab: LabHandl
 def test_nothing_listens_beyond_loopback(lab: LabHandle) -> None:
     listening = {
         line.split()[1]
-        for pid in marked(mark_of(lab.state.prometheus_pid))
+        for pid in marked(mark_of(lab.state.pid))
         for table in ("tcp", "tcp6")
         for line in sockets_of(pid, table)
     }
@@ -142,7 +142,7 @@ def test_a_detached_lab_is_found_refused_twice_and_ended(detached: Path) -> None
     assert (second.returncode, second.stderr.count("\n")) == (2, 1)
     assert "a lab already runs here" in second.stderr
     found = state.read(detached)
-    mark = mark_of(found.prometheus_pid)
+    mark = mark_of(found.pid)
     assert resync(detached, "down").returncode == 0
     assert marked(mark) == []
     assert not (detached / "lab.json").exists()
@@ -153,7 +153,7 @@ def test_a_detached_lab_is_found_refused_twice_and_ended(detached: Path) -> None
 
 def test_a_killed_lab_leaves_no_process_and_is_recognised_as_gone(detached: Path) -> None:
     found = state.read(detached)
-    mark = mark_of(found.prometheus_pid)
+    mark = mark_of(found.pid)
     assert len(marked(mark)) >= 6
     os.kill(found.pid, signal.SIGKILL)
     wait_until(lambda: not marked(mark), what="every process of the lab to end", timeout_s=2)
@@ -166,7 +166,7 @@ def test_a_killed_lab_leaves_no_process_and_is_recognised_as_gone(detached: Path
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_lab_in_order(detached: Path, number: signal.Signals) -> None:
     found = state.read(detached)
-    mark = mark_of(found.prometheus_pid)
+    mark = mark_of(found.pid)
     started_s = time.monotonic()
     os.kill(found.pid, number)
     wait_until(lambda: not found.holder.is_alive(), what="the supervisor to end", timeout_s=5, every_s=0.02)
@@ -181,7 +181,7 @@ def test_a_lab_ends_with_its_owner(tmp_path: Path) -> None:
         words = ["up", "--owner-pid", str(owner.pid), "--engines", "1", "--no-load", "--json"]
         with subprocess.Popen([*RESYNC, *words], env=env, stdout=subprocess.PIPE) as lab:
             assert lab.stdout is not None
-            mark = mark_of(json.loads(lab.stdout.readline())["prometheus_pid"])
+            mark = mark_of(json.loads(lab.stdout.readline())["pid"])
             owner.kill()
             wait_until(lambda: not marked(mark), what="the lab to end with its owner", timeout_s=4)
             assert lab.wait(1) == 0
@@ -194,7 +194,7 @@ def test_a_lab_without_its_api_ends_and_says_so(tmp_path: Path) -> None:
         [*RESYNC, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as lab:
         assert lab.stdout is not None
-        mark = mark_of(json.loads(lab.stdout.readline())["prometheus_pid"])
+        mark = mark_of(json.loads(lab.stdout.readline())["pid"])
         (api,) = (
             pid for pid in marked(mark) if b"resync.lab.api" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
@@ -206,12 +206,26 @@ def test_a_lab_without_its_api_ends_and_says_so(tmp_path: Path) -> None:
         assert marked(mark) == []
 
 
-def test_a_killed_prometheus_is_not_replaced_behind_a_run_s_back(fresh_lab: FreshLab) -> None:
+def test_a_prometheus_that_ends_is_started_again_in_place_with_what_it_has_stored(
+    fresh_lab: FreshLab,
+) -> None:
     lab = fresh_lab("--engines", "1", "--no-load")
-    os.kill(lab.state.prometheus_pid, signal.SIGKILL)
-    with pytest.raises(requests.ConnectionError):
-        wait_until(lambda: lab.query("up") is None, what="Prometheus to be silent", timeout_s=5)
-    assert state.read(lab.state_dir) == lab.state
+    (before,) = lab.query('timestamp(up{pod="engine-0"})')
+    (pid,) = (
+        pid
+        for pid in marked(mark_of(lab.state.pid))
+        if b"--web.listen-address" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(pid, signal.SIGKILL)
+
+    def restarted() -> bool:
+        with lab.cluster() as cluster:
+            (pod,) = (pod for pod in list_pods(cluster, lab.namespace) if pod.name == "prometheus-0")
+        return pod.ready and pod.restart_count == 1
+
+    wait_until(restarted, what="Prometheus to be started again", timeout_s=30)
+    (stored,) = lab.query(f'timestamp(up{{pod="engine-0"}} @ {before.number:.3f})')
+    assert stored.number == before.number
 
 
 def test_an_owner_that_does_not_run_is_one_sentence(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import prometheus_client
 import pytest
 
 from resync.kits.waits import wait_until
-from resync.lab.prometheus.server import Target, start
+from resync.lab.prometheus import Target
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.counts import increase
 from resync.metrics.coverage import require
@@ -27,7 +27,7 @@ def counter() -> prometheus_client.Counter:
 
 @pytest.fixture(scope="module")
 def scraping(
-    prometheus_bin: Path, tmp_path_factory: pytest.TempPathFactory, counter: prometheus_client.Counter
+    served: Any, tmp_path_factory: pytest.TempPathFactory, counter: prometheus_client.Counter
 ) -> Iterator[Prometheus]:
     registry = prometheus_client.CollectorRegistry()
     registry.register(counter)
@@ -36,13 +36,14 @@ def scraping(
         Target(job="ours", address=f"127.0.0.1:{exposing.server_port}", pod="default/a"),
         Target(job="dead", address="127.0.0.1:9", pod="default/b"),
     ]
-    server = start(prometheus_bin, tmp_path_factory.mktemp("scraping"), targets)
     try:
-        with Prometheus(PrometheusAccess(url=server.url)) as prometheus:
+        with (
+            served(tmp_path_factory.mktemp("scraping"), targets) as url,
+            Prometheus(PrometheusAccess(url=url)) as prometheus,
+        ):
             wait_until(lambda: health(prometheus).get("ours") == "up", what="a scrape", timeout_s=15)
             yield prometheus
     finally:
-        server.stop()
         exposing.shutdown()
         exposing.server_close()
         thread.join()

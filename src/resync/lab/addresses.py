@@ -32,6 +32,10 @@ class Block:
         """The address a pod advertises."""
         return f"127.{self.second_octet}.0.{number}"
 
+    def bind_ip(self, number: int) -> str:
+        """The address where that pod's process really is."""
+        return f"127.{self.second_octet}.1.{number}"
+
 
 @contextmanager
 def claimed(ports: Sequence[int]) -> Iterator[Block]:

@@ -1,18 +1,17 @@
-"""The parts of a lab other than Prometheus: API, link, node, mesh, controllers; from nothing to ready."""
+"""The parts of a lab: API, link, node, mesh, controllers, and the pods; from nothing to ready."""
 
 import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from resync.kits.clocks import SystemClock
 from resync.kits.waits import wait_until_async
-from resync.lab import children, installing, prometheus, readiness
+from resync.lab import children, installing, readiness
 from resync.lab.addresses import Block
 from resync.lab.controllers import run_controllers
 from resync.lab.errors import LabError, LabStartError
@@ -21,19 +20,10 @@ from resync.lab.link import Link
 from resync.lab.manifests import GATEWAY, LabOptions, PodPlan
 from resync.lab.mesh import run_mesh
 from resync.lab.node import NodeDaemon, Processes, run_node
-from resync.lab.prometheus import PrometheusServer
 from resync.lab.workspace import Workspace
 
 API_TIMEOUT_S = 15.0
 API_STOP_TIMEOUT_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Urls:
-    """Where a ready lab is reached."""
-
-    prometheus: str
-    gateway: str
 
 
 @asynccontextmanager
@@ -84,28 +74,23 @@ async def _controllers(workspace: Workspace) -> None:
 
 
 async def ready(
-    kube: Kube,
-    options: LabOptions,
-    workspace: Workspace,
-    pods: Sequence[PodPlan],
-    server: PrometheusServer,
-) -> Urls:
-    """Create the pods and wait until all of it works together.
+    kube: Kube, options: LabOptions, workspace: Workspace, pods: Sequence[PodPlan], prometheus_url: str
+) -> str:
+    """Create the pods and wait until all of it works together. Returns where the gateway is reached.
 
     Raises:
-        LabError, PrometheusError, WaitTimeoutError: what did not, and what was last seen of it.
+        LabError, WaitTimeoutError: what did not, and what was last seen of it.
     """
     await installing.create_pods(kube, pods, {"KUBECONFIG": str(workspace.kubeconfig)})
-    answering = await asyncio.to_thread(prometheus.wait_ready, server)
     gateway = next(pod for pod in pods if pod.role is GATEWAY)
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as waits:
         waits.create_task(readiness.pods_ready(kube, pods, workspace.logs))
-        waits.create_task(readiness.all_scraped(session, answering.url, pods))
+        waits.create_task(readiness.all_scraped(session, prometheus_url, pods))
         if not options.foreign:
-            waits.create_task(readiness.at_work(session, answering.url, options))
+            waits.create_task(readiness.at_work(session, prometheus_url, options))
         if options.index_view and not options.foreign:
             waits.create_task(readiness.subscribed(session, gateway, pods, with_events=options.load))
-    return Urls(answering.url, gateway.url)
+    return gateway.url
 
 
 def _launch_api(workspace: Workspace) -> subprocess.Popen[bytes]:

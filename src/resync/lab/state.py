@@ -45,7 +45,6 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     gateway_url: str
     namespace: str
     started_s: float
-    prometheus_pid: int
     link_cidr: str
 
     @property

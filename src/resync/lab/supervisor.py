@@ -1,9 +1,9 @@
 """The process that is a lab: it starts every part, waits until all of it works, and ends all of it.
 
                                   supervisor (link, node and mesh run inside)
-                                  |-- prometheus        first: its first sample takes 5-6 s
                                   |-- Kubernetes API
-                                  `-- one process per pod, by way of the node
+                                  `-- one process per pod, by way of the node; Prometheus first: its first
+                                      sample takes 5-6 s
 
 Every child is tied to this process by the kernel, so a lab that is killed leaves nothing behind. A start is a
 race of independent parts; each wait in it has a name and a limit, and what failed first is the sentence the
@@ -15,20 +15,21 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from resync.kits.waits import WaitTimeoutError
-from resync.lab import addresses, prometheus, state
+from resync.lab import addresses, parts, prometheus, state
 from resync.lab.addresses import Block
 from resync.lab.errors import LabError, LabStartError
-from resync.lab.kube import KubeError
+from resync.lab.kube import PODS, KubeError
 from resync.lab.lifetime import watched
 from resync.lab.manifests import NAMESPACE, PORTS, pods_of, targets_of
+from resync.lab.monitoring import PORT, Monitoring
 from resync.lab.orders import Order
-from resync.lab.prometheus import PrometheusError, PrometheusServer, Target
+from resync.lab.prometheus import PrometheusError
 from resync.lab.state import LabState
 from resync.lab.workspace import Workspace
 
@@ -81,38 +82,29 @@ async def _end(life: asyncio.Task[None], directory: Path) -> None:
 
 
 async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]) -> None:
-    with state.held(order.path), addresses.claimed(PORTS) as block:
-        pods = pods_of(order.options, block)
+    with state.held(order.path), addresses.claimed([*PORTS, PORT]) as block:
+        pods, monitoring = pods_of(order.options, block), Monitoring(block)
         workspace = Workspace.fresh(order.path)
         # Node and mesh talk into a file: standard error is for the one sentence a user reads.
         logging.basicConfig(filename=workspace.logs / "lab.log", level=logging.INFO, format=_LOG_FORMAT)
-        with _prometheus(binary, workspace, targets_of(pods)) as server:
-            # Imported while Prometheus starts: it brings the node, the mesh and the link with it.
-            from resync.lab import parts
-
+        command = prometheus.prepared(
+            binary, workspace.prometheus, targets_of(pods), listen=monitoring.listen
+        )
+        try:
             async with parts.running(order.options, workspace, block) as kube:
                 limit_s = FOREIGN_START_TIMEOUT_S if order.options.foreign else START_TIMEOUT_S
                 async with asyncio.timeout(limit_s):
-                    urls = await parts.ready(kube, order.options, workspace, pods, server)
-                found = _lab_state(block, workspace, server, urls.prometheus, urls.gateway)
+                    await kube.create(PODS, NAMESPACE, monitoring.manifest(command))
+                    gateway_url = await parts.ready(kube, order.options, workspace, pods, monitoring.url)
+                found = _lab_state(block, workspace, monitoring.url, gateway_url)
                 state.write(order.path, found)
                 announce(found)
                 await asyncio.Event().wait()
+        finally:
+            workspace.discard_data()
 
 
-@contextmanager
-def _prometheus(binary: Path, workspace: Workspace, targets: Sequence[Target]) -> Iterator[PrometheusServer]:
-    server = prometheus.launch(binary, workspace.prometheus, targets)
-    try:
-        yield server
-    finally:
-        server.stop()
-        workspace.discard_data()
-
-
-def _lab_state(
-    block: Block, workspace: Workspace, server: PrometheusServer, prometheus_url: str, gateway_url: str
-) -> LabState:
+def _lab_state(block: Block, workspace: Workspace, prometheus_url: str, gateway_url: str) -> LabState:
     return LabState(
         pid=os.getpid(),
         pid_start_ticks=state.start_ticks(os.getpid()),
@@ -121,7 +113,6 @@ def _lab_state(
         gateway_url=gateway_url,
         namespace=NAMESPACE,
         started_s=time.time(),
-        prometheus_pid=server.process.pid,
         link_cidr=block.cidr,
     )
 

@@ -1,17 +1,14 @@
-"""A real Prometheus for the lab: finding the program without root, and running one server."""
+"""A real Prometheus for the lab: finding the program without root, and how its server is called."""
 
 from resync.lab.prometheus.binary import find_binary
 from resync.lab.prometheus.errors import PrometheusError, PrometheusNotFoundError, PrometheusStartError
-from resync.lab.prometheus.server import PrometheusServer, Target, launch, start, wait_ready
+from resync.lab.prometheus.server import Target, prepared
 
 __all__ = [
     "PrometheusError",
     "PrometheusNotFoundError",
-    "PrometheusServer",
     "PrometheusStartError",
     "Target",
     "find_binary",
-    "launch",
-    "start",
-    "wait_ready",
+    "prepared",
 ]
