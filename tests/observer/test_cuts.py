@@ -65,9 +65,10 @@ def test_a_block_indexed_for_another_pod_is_misattributed_once() -> None:
     assert wrong(*sides) == {(B, DivergenceKind.MISATTRIBUTED): 1}
 
 
-def test_an_orphan_is_mis_hashed() -> None:
+def test_an_orphan_that_is_held_is_missing_since_nobody_can_match_it() -> None:
     orphan: list[EntryRow] = [(0, 1, 1, None, "event")]
-    assert wrong(Side(pod_key=A, truth=rows(1), index=orphan)) == {(A, DivergenceKind.MIS_HASHED): 1}
+    assert wrong(Side(pod_key=A, truth=rows(1), index=orphan)) == {(A, DivergenceKind.MISSING): 1}
+    assert wrong(Side(pod_key=A, truth=(), index=orphan)) == {(A, DivergenceKind.PHANTOM): 1}
 
 
 def test_every_kind_of_every_pod_is_named_even_at_zero() -> None:

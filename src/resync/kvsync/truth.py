@@ -100,7 +100,8 @@ View: TypeAlias = Mapping[str, Mapping[BlockKey, Believed]]
 def compare(truth: Truth, index: View) -> Divergence:
     """The divergence of `index` from `truth`, both by pod key, then (group, hash), at one cut.
 
-    Number of copies is not a kind of its own: it shows as missing or phantom when it begins to matter.
+    Number of copies is not a kind of its own: it shows as missing or phantom when it begins to matter. A
+    block that is held and whose prefix the index does not know is missing: nobody can match it.
     """
     nothing: Mapping[BlockKey, Held] = {}
     no_entry: Mapping[BlockKey, Believed] = {}
@@ -113,11 +114,12 @@ def compare(truth: Truth, index: View) -> Divergence:
         held, entries = truth.get(pod, nothing), index.get(pod, no_entry)
         audited += len(held.keys() | entries.keys())
         phantom.extend((pod, key) for key in sorted(entries.keys() - held.keys()))
-        for key in sorted(held.keys() - entries.keys()):
+        known = {key for key in held.keys() & entries.keys() if _is_known(entries[key], held[key])}
+        for key in sorted(held.keys() - known):
             missing.setdefault(key, []).append(pod)
         mis_hashed.extend(
             Finding(DivergenceKind.MIS_HASHED, pod, *key)
-            for key in sorted(held.keys() & entries.keys())
+            for key in sorted(known)
             if entries[key].prefix_key != held[key].prefix_key
         )
     strays = _pair_up(phantom, missing)
@@ -130,6 +132,10 @@ def compare(truth: Truth, index: View) -> Divergence:
         mis_hashed=tuple(mis_hashed),
         audited=audited,
     )
+
+
+def _is_known(entry: Believed, held: Held) -> bool:
+    return entry.prefix_key is not None or held.prefix_key is None
 
 
 def _pair_up(phantom: list[tuple[str, BlockKey]], missing: dict[BlockKey, list[str]]) -> tuple[Finding, ...]:

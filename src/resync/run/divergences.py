@@ -29,14 +29,25 @@ def divergence(samples: Samples, context: Context) -> Iterable[Part]:
 
 
 def _wrong_blocks(samples: Samples, context: Context) -> Iterable[Part]:
+    """Of each pod what was worst; what else was wrong with it stands beside."""
+    worst: dict[str, dict[str, float]] = {}
     for series in samples.all("resync_divergence_blocks"):
-        if series.labels.get("pod_key") in context.excused:
-            continue
-        worst = max((v for _, v in samples.inside(series)), default=0.0)
-        if worst > 0:
-            kind, pod = series.labels.get("kind", "unknown"), series.labels.get("pod_key", "unknown")
-            found = Finding(f"{kind} blocks", pod, worst)
-            yield Part(Outcome.BREACHED, f"{found} at one cut", worst, found)
+        pod, kind = series.labels.get("pod_key", "unknown"), series.labels.get("kind", "unknown")
+        blocks = max((v for _, v in samples.inside(series)), default=0.0)
+        if blocks > 0 and pod not in context.excused:
+            worst.setdefault(pod, {})[kind] = blocks
+    for pod, blocks_of in worst.items():
+        (kind, blocks), *others = sorted(blocks_of.items(), key=lambda found: -found[1])
+        found = Finding(f"{kind} blocks", pod, blocks)
+        beside = f", beside {' and '.join(f'{n:g} {what}' for what, n in others)}" if others else ""
+        said = ", and the gateway calls that source degraded" if _degraded(samples, pod) else ""
+        yield Part(Outcome.BREACHED, f"{found} at one cut{beside}{said}", blocks, found)
+
+
+def _degraded(samples: Samples, pod: str) -> bool:
+    """Whether the gateway ends the window without knowing its index of that pod to be exact."""
+    exact = [samples.inside(s) for s in samples.all("resync_gateway_source_exact", pod_key=pod)]
+    return any(points and not points[-1][1] for points in exact)
 
 
 def _wrong_cuts(samples: Samples) -> Iterable[Part]:

@@ -52,6 +52,7 @@ GAUGES = (
     "resync_published_sequence",
     "resync_applied_sequence",
     "resync_gateway_applied_sequence",
+    "resync_gateway_source_exact",
     "resync_staleness_seconds",
     "resync_staleness_blocks",
     "resync_load_last_sent_timestamp_seconds",
