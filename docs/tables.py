@@ -11,6 +11,7 @@ from resync.kvsync.transitions import AWAITING, TRANSITIONS, Action, Input, Stat
 from resync.run.claims import CLAIMS
 from resync.run.profiles import PROFILES, Asserted
 from resync.run.settings import FIELDS, FLOOR_WINDOW_S
+from resync.run.suites import ends_as_said
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "experiments.md"
@@ -51,6 +52,9 @@ def experiments() -> Iterator[str]:
         yield ""
         yield "Method: " + ", ".join(f"`{activity['name']}`" for activity in experiment["method"])
         yield ""
+        if ends := ends_as_said(path):
+            yield f"It has to end {ends}."
+            yield ""
 
 
 def said(asserted: Asserted) -> str:

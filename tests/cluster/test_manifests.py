@@ -337,3 +337,9 @@ def test_manifests_are_shipped() -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_what_we_ship_is_accepted_by_its_own_checks(path: Path) -> None:
     assert load_manifest(path).duration_s > 0
+
+
+def test_a_shipped_fault_with_one_side_says_whose_pods_it_is_for() -> None:
+    hits = {path.stem: load_manifest(path).hits for path in SHIPPED}
+    assert hits["prometheus-loss"] == "prometheus"
+    assert hits["pod-failure"] == "engine"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resync.run.suites import Came, worst
+from resync.run.suites import Came, ends_as_said, worst
 from resync.run.verdict import Verdict
 
 RESYNC = Path(sys.executable).with_name("resync")
@@ -27,6 +27,24 @@ RESYNC = Path(sys.executable).with_name("resync")
 def test_the_worst_verdict_is_that_of_all(verdicts: list[str], says: str) -> None:
     came = [Came(Path(str(i)), Verdict(verdict), "") for i, verdict in enumerate(verdicts)]
     assert worst(came) is Verdict(says)
+
+
+LOSS = Path(__file__).parents[2] / "experiments" / "prometheus-loss.json"
+
+
+def test_what_has_to_end_void_is_said_to_have_to_and_is_void_all_the_same() -> None:
+    came = Came(LOSS, Verdict.VOID, "nothing could be measured")
+    assert (came.remark, worst([came])) == ("as it has to", Verdict.VOID)
+    assert Came(LOSS, Verdict.PASS, "").remark == "it has to end void"
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", "{}", '{"extensions": [{"name": "another"}]}'])
+def test_a_file_that_says_nothing_of_its_end_is_without_remark(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "experiment.json"
+    if text is not None:
+        file.write_text(text)
+    assert ends_as_said(file) is None
+    assert not Came(file, Verdict.PASS, "").remark
 
 
 @pytest.mark.integration

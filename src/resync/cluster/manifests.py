@@ -61,10 +61,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return KINDS[self.kind]
 
     @property
-    def hits_gateway(self) -> bool:
-        """Whether a fault with one side only says that it is meant for the gateway's pods."""
+    def hits(self) -> str:
+        """Whose pods a fault with one side says that it is for; the engines' where it says nothing."""
         labels: Mapping[str, str] = self.body()["metadata"].get("labels") or {}
-        return labels.get(HITS_LABEL) == "gateway"
+        return labels.get(HITS_LABEL, "engine")
 
     @property
     def resets(self) -> bool:

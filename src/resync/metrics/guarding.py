@@ -45,6 +45,12 @@ class _Bearer(auth.AuthBase):
         return request
 
 
+def _innermost(problem: BaseException) -> BaseException:
+    """What the layers of clients have wrapped: the kernel's own word."""
+    inner = problem.__cause__ or problem.__context__
+    return problem if inner is None else _innermost(inner)
+
+
 class GuardedSession(requests.Session):
     """A requests session whose answers are complete Prometheus answers, or CouldNotMeasureError."""
 
@@ -75,7 +81,9 @@ class GuardedSession(requests.Session):
             if _timed_out(problem):
                 words = f"no answer within {self._timeout_s:g} s"
                 raise self._unmeasured(words, Reason.TIMEOUT) from problem
-            raise self._unmeasured(f"no connection: {problem}", Reason.REFUSED) from problem
+            raise self._unmeasured(
+                f"Prometheus takes no connection ({_innermost(problem)})", Reason.REFUSED
+            ) from problem
         except requests.TooManyRedirects as problem:
             words = "it redirects elsewhere (to a login?): give the final URL and credentials"
             raise self._unmeasured(words, Reason.NOT_PROMETHEUS) from problem

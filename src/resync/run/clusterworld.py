@@ -169,7 +169,7 @@ class ClusterWorld:
         engines = _running(settings.namespace, settings.engine_selector)
         gateways = _running(settings.gateway_namespace, settings.gateway_selector)
         if loaded.target is None:
-            return {"source_selector": gateways if loaded.hits_gateway else engines}
+            return {"source_selector": self._only_side(loaded)}
         varied: manifests.Varied = {"source_selector": gateways, "target_selector": engines}
         if loaded.latency_ms is not None:
             varied |= {
@@ -178,6 +178,21 @@ class ClusterWorld:
                 "direction": settings.direction,
             }
         return varied
+
+    def _only_side(self, loaded: manifests.Manifest) -> Selector:
+        """Raises RefusedError for pods that the settings do not know."""
+        settings = self._settings
+        known = {
+            "engine": (settings.namespace, settings.engine_selector),
+            "gateway": (settings.gateway_namespace, settings.gateway_selector),
+            "prometheus": (settings.prometheus_namespace, settings.prometheus_selector),
+        }
+        if loaded.hits not in known:
+            raise RefusedError(
+                f"the manifest says that it hits {loaded.hits!r}; known are {', '.join(known)}",
+                next_step=f"correct its label {manifests.HITS_LABEL}",
+            )
+        return _running(*known[loaded.hits])
 
     def hit(self, plan: FaultPlan) -> Hit:
         """The pods that fault would hit now."""

@@ -106,12 +106,16 @@ def sweep(everything: bool) -> None:  # noqa: FBT001 - click passes by name
 )
 @_no_traceback
 def suite(files: tuple[Path, ...]) -> None:
-    """Run the experiments in FILES one after the other on one lab, and end with the worst verdict."""
+    """Run the experiments in FILES one after the other on one lab, and end with the worst verdict.
+
+    One that has to end void, and says so in its file, is void all the same: beside it stands that it had to.
+    """
     came = suites.run_all(files, lambda one: click.echo(f"{one.verdict:<4}  {one.file.stem}", err=True))
     verdict_on_all = suites.worst(came)
     click.echo(f"\nresync: {verdict_on_all} ({len(came)} experiments)", err=True)
     for one in came:
-        click.echo(f"  {one.verdict:<4}  {one.file.stem}: {one.reason}", err=True)
+        remark = f" ({one.remark})" if one.remark else ""
+        click.echo(f"  {one.verdict:<4}  {one.file.stem}{remark}: {one.reason}", err=True)
     click.echo(
         json.dumps({"resync-suite": {"verdict": verdict_on_all, "experiments": [_came(c) for c in came]}})
     )

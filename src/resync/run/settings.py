@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_namespace: str
     gateway_selector: str
     engine_selector: str
+    prometheus_namespace: str
+    prometheus_selector: str
     latency_ms: float
     jitter_ms: float
     direction: Direction
@@ -147,6 +149,14 @@ FIELDS: tuple[Field, ...] = (
     Field("gateway_namespace", "gateway_namespace", str, "default", "aibrix-system"),
     _same("gateway_selector", "gateway_selector", str, "app=gateway-plugins"),
     Field("engine_selector", "engine_selector", str, "app=vllm", "model.aibrix.ai/kv-events-enabled=true"),
+    Field("prometheus_namespace", "prometheus_namespace", str, "default", "monitoring"),
+    Field(
+        "prometheus_selector",
+        "prometheus_selector",
+        str,
+        "app=prometheus",
+        "app.kubernetes.io/name=prometheus",
+    ),
     _same("latency", "latency_ms", _milliseconds, "50ms"),
     _same("jitter", "jitter_ms", _milliseconds, "10ms"),
     _same("direction", "direction", _direction, "both"),

@@ -35,6 +35,26 @@ class Came:
     verdict: Verdict
     reason: str
 
+    @property
+    def remark(self) -> str:
+        """Whether it ended as its file says that it has to; empty where the file says nothing about that."""
+        ends = ends_as_said(self.file)
+        if ends is None:
+            return ""
+        return "as it has to" if self.verdict is ends else f"it has to end {ends}"
+
+
+def ends_as_said(file: Path) -> Verdict | None:
+    """The verdict that the experiment says it has to end with (`extensions`, of the name resync).
+
+    None: it says nothing, or cannot be read, which its run says better.
+    """
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))["extensions"]
+        return next((Verdict(one["ends"]) for one in said if one["name"] == "resync"), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
 
 def worst(came: Sequence[Came]) -> Verdict:
     """The verdict on all of them; none at all have proven nothing."""
