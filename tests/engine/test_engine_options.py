@@ -44,6 +44,8 @@ def test_without_the_option_an_engine_of_the_lab_publishes_and_replays() -> None
         (["--blocks", "0"], "--blocks"),
         (["--flaw", "drop-evnt"], "'drop-evnt' is not NAME"),
         (["--flaw", "silent:soon"], "'silent:soon' is not NAME"),
+        (["--news-every", "0"], "--news-every"),
+        (["--replay-latency-ms", "-1"], "--replay-latency-ms"),
         (["--nonsense"], "--nonsense is no option of this engine"),
         (["--no-enable-prefix-caching"], "--no-enable-prefix-caching is no option"),
     ],

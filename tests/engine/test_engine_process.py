@@ -374,3 +374,14 @@ def test_a_taken_port_ends_it_with_1_and_one_sentence() -> None:
             ended = run_to_its_end(*arguments)
             assert ended.returncode == 1
             assert re.fullmatch(r"resync\.engine\.process: cannot listen.*in use.*\n", ended.stderr)
+
+
+def test_every_third_batch_tells_of_something_to_come_and_replays_it_alike(
+    engine: EngineFactory, replay: Callable[[Any, int], list[tuple[int, Any]]]
+) -> None:
+    server = engine("--news-every", "3")
+    for seed in range(5):
+        server.complete([seed * 1000 + n for n in range(32)])
+    told = [batch.unknown_events for _, batch in replay(server, 0)]
+    assert told == [("BlockTouched",) if seq % 3 == 0 else () for seq in range(len(told))]
+    assert len(told) >= 4

@@ -181,6 +181,12 @@ def test_every_published_field_is_known() -> None:
     assert wire.decode_batch(packed([1.0, [stored, removed, 17], 0])).unknown_fields == ()
 
 
+@pytest.mark.parametrize("form", WireForm)
+def test_an_event_of_a_type_to_come_is_written_by_its_name_and_skipped(form: WireForm) -> None:
+    sent = Batch(1.0, (AllBlocksCleared(),), 0, unknown_events=("BlockTouched",))
+    assert wire.decode_batch(wire.encode_batch(sent, form)) == sent
+
+
 @pytest.mark.parametrize("event", [GOOD, ["BlockRemoved", [7], "GPU"]])
 def test_a_map_around_the_batch_is_read_with_either_kind_of_event(event: object) -> None:
     outer = {"events": [event], "more": 1, "data_parallel_rank": 2, "ts": 1.0}

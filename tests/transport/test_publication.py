@@ -1,5 +1,6 @@
 """The engine's sockets: what they answer, and that nothing is left of them."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -68,6 +69,33 @@ async def test_the_replay_port_answers_dealer_and_req_as_the_engine_does(
         assert (await received(req))[-2] == b"\0" * 8
         assert (engine.replay_requests, engine.refused_requests) == (3, 1)
         assert not dealer.poll(0)
+
+
+async def test_a_replay_may_be_answered_late_with_what_has_been_published_meanwhile(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+) -> None:
+    engine = Publication(Publisher(), context=context, replay_latency_s=0.2)
+    with engine, context.socket(zmq.DEALER) as dealer:
+        engine.bind("127.0.0.1", 0, 0)
+        engine.publish(CLEARED)
+        dealer.connect(f"tcp://127.0.0.1:{engine.replay_port}")
+        dealer.send_multipart(wire.replay_request(0))
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        engine.publish(CLEARED)
+        numbers = [(await received(dealer))[-2] for _ in range(3)]
+        assert loop.time() - asked_s >= 0.2
+        assert [int.from_bytes(number, "big") for number in numbers[:2]] == [0, 1]
+
+
+async def test_a_replay_that_comes_due_after_the_end_is_no_error(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+) -> None:
+    engine = Publication(Publisher(), context=context, replay_latency_s=0.01)
+    engine.bind("127.0.0.1", 0, 0)
+    engine.close()
+    engine._answer_late(wire.replay_request(0))
+    assert engine.replay_requests == 0
 
 
 async def test_closing_twice_is_no_error_and_frees_the_ports(

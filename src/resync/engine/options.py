@@ -33,6 +33,8 @@ class Options:
     http_port: int
     timing: Timing
     keep_cache: Path | None
+    news_every: int | None
+    replay_latency_s: float
     flaw: Flaw
 
 
@@ -83,6 +85,19 @@ def _values(forms: type[StrEnum]) -> list[str]:
     metavar="DIR",
     help="blocks survive a restart: kept in DIR, published anew in batch 0; default: lost, as in vLLM",
 )
+@click.option(
+    "--news-every",
+    type=_POSITIVE,
+    metavar="N",
+    help="every N-th batch also tells an event of a later vLLM; default: none does",
+)
+@click.option(
+    "--replay-latency-ms",
+    type=_DURATION,
+    default=0.0,
+    show_default=True,
+    help="until a replay is answered (vLLM: 100 when idle, 700 behind a long answer)",
+)
 @vllm_flags.without_effect
 @click.option("--flaw", default="none", show_default=True, help="deliberate defect, NAME[:AFTER]")
 def _command(**raw: Any) -> dict[str, Any]:
@@ -116,6 +131,7 @@ def _options(raw: dict[str, Any]) -> Options:
         prefill_token_s=raw.pop("prefill_token_ms") * _MS,
         decode_token_s=raw.pop("decode_token_ms") * _MS,
     )
+    raw["replay_latency_s"] = raw.pop("replay_latency_ms") * _MS
     return Options(
         kv_events=kv_events_config.LAB_DEFAULT if config is None else kv_events_config.parse(config),
         wire_form=WireForm(wire_form),

@@ -57,7 +57,9 @@ class ZmqOutlet:
         replay = config.replay_endpoint
         # up to vLLM 0.25 replies carried no topic; the array form stands for those versions
         topic_frame = options.wire_form is not WireForm.ARRAY
-        self._publication = Publication(publisher, hwm=config.hwm, topic_frame=topic_frame)
+        self._publication = Publication(
+            publisher, hwm=config.hwm, topic_frame=topic_frame, replay_latency_s=options.replay_latency_s
+        )
         self._publication.bind(
             options.host, listening_port(config.endpoint), None if replay is None else listening_port(replay)
         )

@@ -69,7 +69,13 @@ def _assemble(options: Options, outlet: Outlet) -> tuple[Stepper, EngineServer]:
         pool.restore(kept.load(block_size=options.block_size))
     scheduler = Scheduler(pool, timing=options.timing, seed=options.seed)
     stepper = Stepper(
-        scheduler, history, outlet=outlet, clock=clock, flaw=options.flaw, keep=kept.save if kept else None
+        scheduler,
+        history,
+        outlet=outlet,
+        clock=clock,
+        flaw=options.flaw,
+        keep=kept.save if kept else None,
+        news_every=options.news_every,
     )
     server = EngineServer(
         stepper,

@@ -17,6 +17,9 @@ from resync.engine.scheduling import Request, Scheduler
 from resync.kits.clocks import Clock
 from resync.kvsync.records import Batch
 
+NEWS = ("BlockTouched",)
+"""An event type that no published vLLM has: what a later one may bring, and a reader has to skip."""
+
 Keep = Callable[[Sequence[FullBlock | None]], None]
 """Takes what the slots hold after a step that changed it."""
 
@@ -33,12 +36,14 @@ class Stepper:
         clock: Clock,
         flaw: Flaw,
         keep: Keep | None = None,
+        news_every: int | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._history = history
         self._outlet = outlet
         self._clock = clock
         self._keep = keep
+        self._news_every = news_every
         self._distortion = Distortion(flaw)
         self._work = asyncio.Event()
         self._callers: dict[Request, asyncio.Future[None]] = {}
@@ -73,7 +78,9 @@ class Stepper:
             return
         wall_s = self._clock.wall_s()
         told = self._distortion.applied(happenings, published)
-        seq = self._outlet.publish(Batch(ts=wall_s, events=announced(told, block_size=pool.block_size)))
+        events = announced(told, block_size=pool.block_size)
+        news = NEWS if self._news_every and published % self._news_every == 0 else ()
+        seq = self._outlet.publish(Batch(ts=wall_s, events=events, unknown_events=news))
         self._history.published(seq, wall_s=wall_s)
 
     def _answer(self, request: Request) -> None:

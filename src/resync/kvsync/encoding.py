@@ -1,7 +1,7 @@
 """A typed batch -> the payload as a publisher of a given dialect sends it.
 
 The fields that a record does not keep are sent as nil, or left out where a map leaves them out; those that
-the dialect does not have yet are not sent at all.
+the dialect does not have yet are not sent at all. An event of an unknown type is its name, behind the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,6 +28,7 @@ def encode_batch(batch: Batch, form: WireForm | Dialect, hash_form: HashForm = H
     dialect = NEWEST_OF[form] if isinstance(form, WireForm) else form
     as_sent = _AS_SENT[hash_form]
     named = [(type(event).__name__, _fields(event, dialect, as_sent)) for event in batch.events]
+    named += [(name, {}) for name in batch.unknown_events]
     if dialect.form is WireForm.ARRAY:
         rank = [batch.dp_rank] if dialect.ranked else []
         return msgspec.msgpack.encode([batch.ts, [[name, *fields.values()] for name, fields in named], *rank])

@@ -4,7 +4,8 @@ Sending never blocks: a PUB socket drops, silently, what a subscriber with a ful
 ROUTER socket does the same for replay answers. vLLM raises the limit for the first (`hwm`, 100,000) and
 leaves ZeroMQ's 1,000 for the second, which is why its replays of long rings come incomplete; so do ours by
 default. Replays are answered from the event loop between other work, one request at a time, and live
-publishing stands still meanwhile, as it does there.
+publishing stands still meanwhile, as it does there. There a request also waits for the publishing thread, up
+to 0.1 s when idle and behind long answers longer: `replay_latency_s`.
 """
 
 import asyncio
@@ -37,12 +38,14 @@ class Publication:
         hwm: int = HWM,
         replay_hwm: int = REPLAY_HWM,
         topic_frame: bool = True,
+        replay_latency_s: float = 0.0,
         context: "zmq.Context[zmq.Socket[bytes]] | None" = None,
     ) -> None:
         self._publisher = publisher
         self._hwm = hwm
         self._replay_hwm = replay_hwm
         self._topic_frame = topic_frame
+        self._replay_latency_s = replay_latency_s
         self._context = context or zmq.Context.instance()
         self._live: zmq.Socket[bytes] | None = None
         self._replays: zmq.Socket[bytes] | None = None
@@ -87,6 +90,13 @@ class Publication:
                 frames = self._replays.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            if self._replay_latency_s:
+                asyncio.get_running_loop().call_later(self._replay_latency_s, self._answer_late, frames)
+            else:
+                self._answer(self._replays, frames)
+
+    def _answer_late(self, frames: list[bytes]) -> None:
+        if self._replays is not None:
             self._answer(self._replays, frames)
 
     def _answer(self, socket: "zmq.Socket[Any]", frames: list[bytes]) -> None:
