@@ -71,6 +71,14 @@ def test_no_prompt_is_an_exact_multiple_of_the_block_size() -> None:
     assert all(len(families.prompt()) % 16 for _ in range(500))
 
 
+def test_a_bare_prompt_is_a_prefix_that_ends_on_a_boundary() -> None:
+    families = Families(Shape(bare_share=0.5), dice(1))
+    prompts = [families.prompt() for _ in range(400)]
+    bare = [prompt for prompt in prompts if not len(prompt) % 16]
+    assert 0.4 < len(bare) / len(prompts) < 0.6
+    assert {tuple(prompt) for prompt in bare} <= {tuple(prefix) for prefix in families._prefixes}
+
+
 def test_the_oldest_family_is_the_one_that_retires() -> None:
     families = Families(Shape(window=2), dice(1))
     seen = {tuple(families.prompt()[:16]) for _ in range(100)}

@@ -69,7 +69,7 @@ class Driver:
             answer = await self._client.complete(request.engine or self._options.gateway, request.prompt)
             self._metrics.completed.labels(answer.status).inc()
             if allowed is not None:
-                self._judge(allowed, answer.cached_tokens)
+                self._judge(min(allowed, self._reusable(request.prompt)), answer.cached_tokens)
         finally:
             self._in_flight -= 1
 
@@ -78,6 +78,11 @@ class Driver:
         if held is None:
             self._metrics.audit_failures.inc()
         return held
+
+    def _reusable(self, prompt: list[int]) -> int:
+        """All full blocks but the one of the last token, which is always computed."""
+        size = self._options.shape.block_size
+        return (len(prompt) - 1) // size * size
 
     def _judge(self, allowed: int, cached: int) -> None:
         self._metrics.audited.inc()

@@ -7,8 +7,8 @@ does); now and then the oldest retires and a new one is born. What a retired fam
 the engines and is evicted.
 
 Tails never end on a block boundary. A prompt that is an exact multiple of the block size makes the engine
-recompute its last block into a second copy; that is a subject of its own, and here it would blur what "held"
-means for one token.
+recompute its last block into a second copy: that is what the share of bare prompts is for, a family's prefix
+with nothing behind it.
 """
 
 import random
@@ -29,6 +29,8 @@ class Shape:
     tail_max: int = 3
     window: int = 24
     """Families alive at once."""
+    bare_share: float = 0.0
+    """Of the prompts that are a family's: those without a tail, an exact multiple of the block size."""
     skew: float = 0.6
     """0: all families alike; 1: the n-th youngest is asked for 1/n as often as the youngest (Zipf)."""
 
@@ -52,9 +54,11 @@ class Families:
         self.born_total += 1
 
     def prompt(self) -> list[int]:
-        """Token ids of the next prompt: a living family's prefix and a tail of its own."""
+        """Token ids of the next prompt: a family's prefix and, unless it is bare, a tail of its own."""
         (prefix,) = self._dice.choices(self._prefixes, self._weights)
         shape = self._shape
+        if shape.bare_share and self._dice.random() < shape.bare_share:
+            return list(prefix)
         blocks = self._dice.randint(shape.tail_min, shape.tail_max)
         rest = self._dice.randint(1, shape.block_size - 1) if shape.block_size > 1 else 0
         return prefix + self._tokens(blocks * shape.block_size + rest)

@@ -65,6 +65,13 @@ class Options:
     "--prefix-share", type=_SHARE, default=1.0, show_default=True, help="that begin with a family's prefix"
 )
 @click.option(
+    "--bare-share",
+    type=_SHARE,
+    default=0.0,
+    show_default=True,
+    help="of those, that end with the prefix: the engine then holds its last block twice",
+)
+@click.option(
     "--bypass-share", type=_SHARE, default=0.15, show_default=True, help="sent straight to an engine"
 )
 @click.option("--audit-share", type=_SHARE, default=0.5, show_default=True, help="of gateway requests")
@@ -91,7 +98,7 @@ def parse(arguments: Sequence[str]) -> Options:
         raise OptionsError(error.format_message()) from error
     if not isinstance(raw, dict):
         raise SystemExit(0)
-    shape = Shape(block_size=raw.pop("block_size"), window=raw.pop("window"))
+    shape = Shape(**{name: raw.pop(name) for name in ("block_size", "window", "bare_share")})
     pacing = Pacing(raw.pop("pacing"))
     gateway = _gateway(raw.pop("gateway"))
     engines = _engines(raw.pop("engines"))
