@@ -61,7 +61,7 @@ def test_a_prometheus_that_is_deleted_in_the_window(begin: Run, fresh_lab: Fresh
 
 
 def test_a_metric_that_must_move_and_does_not(lab: LabHandle, run: Run) -> None:
-    with lab.replaced("gateway-0", ["--flaw", "silent-metrics"]):
+    with lab.replaced("gateway-0", ["--flaw", "silent-metrics:0"]):
         ran = run(**UNSTEADY)
         proves_nothing(ran, r"resync_gateway_applied_sequence.* does not move|batches published and not")
 

@@ -30,7 +30,7 @@ from resync.transport.subscription import Subscription
 A = "default/engine-a"
 STREAMS = (
     "replay-discarded", "replay-end-trusted", "replay-counted-twice", "live-before-replay",
-    "gap-only-counted", "restart-ignored", "poison-resets",
+    "gap-only-counted", "restart-ignored", "poison-resets:0",
 )  # fmt: skip
 
 

@@ -157,14 +157,15 @@ def test_the_short_heartbeat_is_below_a_delayed_round_trip_and_above_a_direct_on
     assert 0.05 < patience.replay_timeout_s < 3 * round_trip_s
 
 
-def test_silent_metrics_show_the_first_batch_only() -> None:
-    registry = CollectorRegistry()
-    series = parts_for("silent-metrics").source_metrics(SourceFamilies(registry), A)
+def test_silent_metrics_show_no_batch_after_the_onset() -> None:
+    registry, clock = CollectorRegistry(), ManualClock()
+    series = flaws.parts_for("silent-metrics:5", clock).source_metrics(SourceFamilies(registry), A)
     for seq in (0, 1, 2):
         series.applied(seq, 100.0 + seq)
+        clock.advance(3.0)
     labels = {"pod_key": A}
-    assert registry.get_sample_value("resync_gateway_applied_sequence", labels) == 0
-    assert registry.get_sample_value("resync_gateway_applied_timestamp_seconds", labels) == 100.0
+    assert registry.get_sample_value("resync_gateway_applied_sequence", labels) == 1
+    assert registry.get_sample_value("resync_gateway_applied_timestamp_seconds", labels) == 101.0
 
 
 def test_without_a_name_the_parts_are_the_healthy_ones() -> None:

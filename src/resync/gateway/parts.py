@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resync.gateway.metrics import SourceMetrics
+from resync.gateway.metrics import SourceFamilies, SourceMetrics
 from resync.gateway.settings import Patience
 from resync.kvsync.fleet import Source
 from resync.kvsync.index import PrefixIndex
@@ -28,7 +28,7 @@ class Parts:
     """The parts; `patience` of None means what the settings say."""
 
     index: Callable[..., PrefixIndex] = PrefixIndex
-    source_metrics: type[SourceMetrics] = SourceMetrics
+    source_metrics: Callable[[SourceFamilies, str], SourceMetrics] = SourceMetrics
     patience: Patience | None = None
     admission: Callable[[], Admission] = Admission
     subscription: Subscribe = Subscription

@@ -14,7 +14,12 @@ from collections.abc import Callable
 from functools import partial
 
 from resync.gateway.errors import BadSettingError
-from resync.gateway.flaws.connections import Resetting, says_it_in_maps, says_something_unknown
+from resync.gateway.flaws.connections import (
+    Refuses,
+    Resetting,
+    says_it_in_maps,
+    says_something_unknown,
+)
 from resync.gateway.flaws.indexes import (
     KeptOnRestart,
     KeptOnReturn,
@@ -65,12 +70,19 @@ def _following(machine: Callable[[SubscriberSettings], Subscriber]) -> Parts:
     return Parts(subscription=subscription)
 
 
-def _no_maps(onset: Onset) -> Parts:
-    def refuses(payload: bytes) -> bool:
-        return onset.has_come() and says_it_in_maps(payload)
+def _resetting(cannot_read: Refuses) -> Timed:
+    def parts(onset: Onset) -> Parts:
+        def refuses(payload: bytes) -> bool:
+            return onset.has_come() and cannot_read(payload)
 
-    subscription: Subscribe = partial(Resetting, refuses)
-    return Parts(subscription=subscription, admission=partial(Noticing, onset))
+        subscription: Subscribe = partial(Resetting, refuses)
+        return Parts(subscription=subscription, admission=partial(Noticing, onset))
+
+    return parts
+
+
+def _silent(onset: Onset) -> Parts:
+    return Parts(source_metrics=partial(SilentMetrics, onset), admission=partial(Noticing, onset))
 
 
 TIMED: dict[str, Timed] = {
@@ -78,12 +90,13 @@ TIMED: dict[str, Timed] = {
     "removal-ignored": _indexing(RemovalIgnored),  # dynamo#11785
     "unchained": _indexing(Unchained),  # AIBrix sync_hash.go
     "set-of-hashes": _indexing(SetOfHashes),  # vLLM #55092
-    "maps-refused": _no_maps,  # AIBrix msgpack_decoder.go before #2587
+    "maps-refused": _resetting(says_it_in_maps),  # AIBrix msgpack_decoder.go before #2587
+    "poison-resets": _resetting(says_something_unknown),  # aibrix#1720
+    "silent-metrics": _silent,  # AIBrix kvcache/metrics.go
     "frozen-sequence": lambda onset: Parts(admission=partial(Frozen, onset)),
 }
 STANDING: dict[str, Parts] = {
     "short-heartbeat": Parts(patience=IMPATIENT),
-    "silent-metrics": Parts(source_metrics=SilentMetrics),  # AIBrix kvcache/metrics.go
     "orphan-as-root": Parts(index=OrphanAsRoot),  # AIBrix sync_hash.go
     "kept-on-restart": Parts(index=KeptOnRestart),  # llm-d-router#2853
     "kept-on-return": Parts(index=KeptOnReturn),  # AIBrix kvevent/manager.go
@@ -93,7 +106,6 @@ STANDING: dict[str, Parts] = {
     "live-before-replay": _following(LiveBeforeReplay),  # Mooncake#4159
     "gap-only-counted": _following(GapOnlyCounted),  # AIBrix zmq_client.go, llm-d-router#1737
     "restart-ignored": _following(RestartIgnored),  # AIBrix zmq_client.go
-    "poison-resets": Parts(subscription=partial(Resetting, says_something_unknown)),  # aibrix#1720
 }
 
 
