@@ -252,6 +252,14 @@ class Relay:
                 return
             sink.write(data)
 
+    def cut(self) -> None:
+        """Reset every connection and take none: what is on the way is lost."""
+        self._do(self._end())
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._servers = [self._do(self._listen(port)) for port in self.PORTS]
+
     def close(self) -> None:
         """End every connection."""
         self._do(self._end())
@@ -266,6 +274,7 @@ class Relay:
             task.cancel()
         for writer in self._writers:
             writer.transport.abort()
+        self._writers.clear()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.sleep(0)  # the aborted transports close their sockets in this turn
@@ -349,6 +358,20 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made = Fleet(tmp_path, engine_arguments=("--blocks", "120"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def lone_engine(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    """A fleet of one engine, with those arguments."""
+    made: list[Fleet] = []
+
+    def start(*arguments: str) -> Fleet:
+        made.append(Fleet(tmp_path, engines=1, engine_arguments=("--blocks", "120", *arguments)))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
 
 
 def prompt_of(blocks: int, *, seed: int) -> list[int]:
