@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from benchmarks.detections import SEEDS, Run, Runs, came_to, first_shown_s, page, summary
-from benchmarks.mutants import CONTROLS, MUTANTS, Mutant, Predicted
+from benchmarks.mutants import CONTROLS, MUTANTS, SHORT_OF_RING, Mutant, Predicted
 from resync.lab.errors import LabStartError
 from resync.lab.handle import LabHandle, running_lab
 from resync.run import evidence
@@ -49,15 +49,15 @@ RUN_TIMEOUT_S = 120
 def planned() -> Iterator[tuple[int, Mutant, Predicted]]:
     """Every run that makes sense."""
     for seed in SEEDS:
-        for mutant in (*MUTANTS, *CONTROLS):
+        for mutant in (*MUTANTS, *CONTROLS, SHORT_OF_RING):
             if mutant.predicted is not None:
                 yield seed, mutant, mutant.predicted
 
 
 def options(seed: int, mutant: Mutant, predicted: Predicted) -> list[str]:
     """How the lab is started."""
-    flawed = [] if mutant in CONTROLS else ["--gateway-arg=--flaw", f"--gateway-arg={mutant.name}"]
-    return ["--seed", str(seed), *LOAD.get(predicted.experiment, ()), *flawed]
+    flawed = ["--gateway-arg=--flaw", f"--gateway-arg={mutant.name}"] if mutant in MUTANTS else []
+    return ["--seed", str(seed), *LOAD.get(predicted.experiment, ()), *predicted.lab, *flawed]
 
 
 def tried(seed: int, mutant: Mutant, predicted: Predicted, home: Path) -> Run:
@@ -78,6 +78,7 @@ def _run(lab: LabHandle, predicted: Predicted, home: Path) -> Run:
             **kept,
             **lab.env,
             **SETTINGS[predicted.experiment],
+            **dict(predicted.settings),
             "RESYNC_RUNS_DIR": str(home / "runs"),
         },
         timeout=RUN_TIMEOUT_S,

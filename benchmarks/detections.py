@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.mutants import CONTROLS, MUTANTS, Mutant, Predicted, Where
+from benchmarks.mutants import CONTROLS, MUTANTS, SHORT_OF_RING, Mutant, Predicted, Where
 from resync.run.evidence import FaultInjected, Record, SamplesTaken, TargetJoined
 from resync.run.samples import CONTROL_POD
 
@@ -41,7 +41,10 @@ def hit_by(line: Mapping[str, Any]) -> Iterable[str]:
 def phases(predicted: Predicted, line: Mapping[str, Any]) -> set[str]:
     """In which phases after the baseline the claim was broken as predicted."""
     kinds = "|".join(map(re.escape, predicted.kinds))
-    says = re.compile(rf"[\d.]+ ({kinds})( blocks)? on ({pods(predicted, hit_by(line))})\b")
+    where = pods(predicted, hit_by(line))
+    worst = rf"[\d.]+ ({kinds})( blocks)? on ({where})\b"
+    beside = rf"[\d.]+ .* on ({where}) at one cut, beside .*\b({kinds})\b"
+    says = re.compile(f"{worst}|{beside}")
     return {
         claim["phase"]
         for claim in line["claims"]
@@ -132,6 +135,11 @@ def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
             "## Healthy gateways, listed as mutants", "",
             "Each of them has to be missed, and to pass.", "", *_HEAD, *controls, "",
             *(line for control in CONTROLS for line in _why_missed(control, runs.get(control.name, {}))), "",
+            "## A healthy gateway before a ring that is too short", "",
+            "What the ring has lost nobody can know: blocks are missing until they are gone, the gateway",
+            "says so, and the run fails. Nothing that it believes may be untrue: it has to be missed.",
+            "", *_HEAD, _row(SHORT_OF_RING, runs.get(SHORT_OF_RING.name, {})), "",
+            *_why_missed(SHORT_OF_RING, runs.get(SHORT_OF_RING.name, {})), "",
             "## Missed, and why", "", *said,
         ]
     ).rstrip() + "\n"  # fmt: skip

@@ -13,12 +13,17 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What the run has to say: this claim broken, one of these kinds, on such an engine."""
+    """What the run has to say: this claim broken, one of these kinds, on such an engine.
+
+    `lab` is how the lab differs that it takes to see it, `settings` how the run does.
+    """
 
     experiment: str
     claim: str
     kinds: tuple[str, ...]
     where: Where
+    lab: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +37,38 @@ class Mutant:
     why_not: str = ""
 
 
-def _delayed(*kinds: str, claim: str = "divergence") -> Predicted:
-    return Predicted("network-delay", claim, kinds, Where.ANY)
+def _delayed(
+    *kinds: str, claim: str = "divergence", lab: tuple[str, ...] = (), fault_duration: str = ""
+) -> Predicted:
+    settings = (("RESYNC_FAULT_DURATION", fault_duration),) if fault_duration else ()
+    return Predicted("network-delay", claim, kinds, Where.ANY, lab, settings)
 
 
-def _cut(*kinds: str) -> Predicted:
-    return Predicted("network-partition-reset", "divergence", kinds, Where.HIT)
+def _cut(*kinds: str, lab: tuple[str, ...] = ()) -> Predicted:
+    return Predicted("network-partition-reset", "divergence", kinds, Where.HIT, lab)
+
+
+SHORT_RING = (
+    "--engine-arg=--kv-events-config",
+    '--engine-arg={"enable_kv_cache_events":true,"replay_endpoint":"tcp://*:5558","buffer_steps":16}',
+)
+"""Of what an engine says while it is cut off, its ring keeps the last second or two."""
+
+SLOW_REPLAY = ("--engine-arg=--replay-latency-ms", "--engine-arg=700")
+"""As long as vLLM took to send a whole ring: live batches arrive before the answer does."""
+
+HELD_TWICE = ("--load-arg=--bare-share", "--load-arg=0.4", "--engine-arg=--blocks", "--engine-arg=250")
+"""Prompts that end on a block boundary, and a cache small enough to let go of what they stored soon."""
+
+NEWS = ("--engine-arg=--news-every", "--engine-arg=10")
+"""An event type of a later vLLM now and then."""
 
 
 RESTARTED = Predicted("pod-failure", "divergence", ("phantom",), Where.HIT)
 LOST = ("missing", "phantom")
 """What is lost is stores and removals alike; the sentence names the more frequent one."""
+
+ANYTHING = ("missing", "phantom", "misattributed", "mis-hashed")
 
 BEHIND = ("blocks stale", "batches published and not applied")
 
@@ -61,14 +87,12 @@ MUTANTS = (
     ),
     Mutant(
         "live-before-replay", "Mooncake #4159",
-        "after a reconnect applies what is live at once, what is replayed after it", _cut("phantom"),
-        "the replay takes milliseconds here, and a batch has to arrive meanwhile that removes what it brings",
+        "after a reconnect applies what is live at once, what is replayed after it",
+        _cut(*LOST, lab=SLOW_REPLAY),
     ),
     Mutant(
         "replay-end-trusted", "SGLang #38945",
-        "takes a replay for complete because its end marker came", None,
-        "no engine of the lab leaves anything out of a replay: it takes a ring shorter than the fault, or "
-        "a fault of the stream itself",
+        "takes a replay for complete because its end marker came", _cut("phantom", lab=SHORT_RING),
     ),
     Mutant(
         "restart-ignored", "AIBrix `zmq_client.go:358`",
@@ -94,13 +118,13 @@ MUTANTS = (
     ),
     Mutant(
         "set-of-hashes", "vLLM #55092",
-        "knows whether a block is held, not how often", _delayed("missing"),
-        "no engine of the lab held any block twice when looked at, so nothing tells a set from a count",
+        "knows whether a block is held, not how often",
+        _delayed("missing", lab=HELD_TWICE, fault_duration="12s"),
     ),
     Mutant(
         "orphan-as-root", "AIBrix `sync_hash.go:282`",
-        "takes a block whose parent is unknown for the beginning of a prompt", None,
-        "where nothing is lost no parent is unknown: it takes a ring shorter than the fault",
+        "takes a block whose parent is unknown for the beginning of a prompt",
+        _cut("mis-hashed", lab=SHORT_RING),
     ),
     Mutant(
         "maps-refused", "AIBrix `msgpack_decoder.go:70`, before #2587",
@@ -108,8 +132,8 @@ MUTANTS = (
     ),
     Mutant(
         "poison-resets", "AIBrix #1720",
-        "hangs up over one event of an unknown type, and gets it again", None,
-        "no engine of the lab says anything unknown: it takes a fault of the stream itself",
+        "hangs up over one event of an unknown type, and gets it again",
+        _delayed(*BEHIND, claim="staleness", lab=NEWS),
     ),
     Mutant(
         "frozen-sequence", "of our own: a thread that has died",
@@ -122,14 +146,22 @@ MUTANTS = (
     ),
     Mutant(
         "silent-metrics", "AIBrix `kvcache/metrics.go` (series that are never updated)",
-        "applies events, shows the first one only", _delayed(*BEHIND, claim="staleness"),
-        "the run is void before it breaks anything: a metric that has not been seen to move is not believed",
+        "goes on applying events and shows none of them", _delayed(*BEHIND, claim="staleness"),
     ),
 )  # fmt: skip
 
 CONTROLS = (
-    Mutant("healthy-delayed", "", "nothing", _delayed("missing", "phantom", "misattributed", "mis-hashed")),
-    Mutant("healthy-cut", "", "nothing", _cut("missing", "phantom", "misattributed", "mis-hashed")),
+    Mutant("healthy-delayed", "", "nothing", _delayed(*ANYTHING)),
+    Mutant("healthy-cut", "", "nothing", _cut(*ANYTHING)),
     Mutant("healthy-restarted", "", "nothing", RESTARTED),
+    Mutant("healthy-told-news", "", "nothing", _delayed(*ANYTHING, lab=NEWS)),
+    Mutant("healthy-held-twice", "", "nothing", _delayed(*ANYTHING, lab=HELD_TWICE)),
+    Mutant("healthy-late-replay", "", "nothing", _cut(*ANYTHING, lab=SLOW_REPLAY)),
 )
 """Healthy gateways, listed as if they were defective: the table must call them missed, with verdict pass."""
+
+SHORT_OF_RING = Mutant(
+    "healthy-short-ring", "", "nothing", _cut("phantom", "misattributed", "mis-hashed", lab=SHORT_RING)
+)
+"""A healthy gateway that cannot know what was said: blocks are missing until they are gone, and it says so.
+The run fails, and the table must call it missed all the same: nothing that it believes is untrue."""
