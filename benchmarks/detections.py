@@ -1,6 +1,7 @@
 """Whether a run found what was predicted, and the page that says so. Runs come in as their verdict lines."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from resync.run.samples import CONTROL_POD
 
 SEEDS = (1, 2, 3)
 CAUGHT = "found"
+CATALOGUE = "healthy-run"
+"""Under which name the runs of the catalogue are kept, by number."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ def phases(predicted: Predicted, line: Mapping[str, Any]) -> set[str]:
     kinds = "|".join(map(re.escape, predicted.kinds))
     where = pods(predicted, hit_by(line))
     worst = rf"[\d.]+ ({kinds})( blocks)? on ({where})\b"
-    beside = rf"[\d.]+ .* on ({where}) at one cut, beside .*\b({kinds})\b"
+    beside = rf"[\d.]+ .* on ({where}) at one cut, beside [^,]*\b({kinds})\b"
     says = re.compile(f"{worst}|{beside}")
     return {
         claim["phase"]
@@ -116,6 +119,28 @@ def summary(runs: Runs) -> str:
     )
 
 
+def alarm(run: Run) -> str:
+    """What a healthy run came to instead of what it has to; empty: nothing is wrong with it."""
+    verdict, wanted = run.line["verdict"], run.line.get("ends", "pass")
+    return "" if verdict == wanted else f"ALARM, {verdict}: {run.line['reason']}"
+
+
+def in_a_row(runs: Runs) -> str:
+    """One sentence on the healthy runs of the catalogue."""
+    healthy = runs.get(CATALOGUE, {})
+    alarms = sum(bool(alarm(run)) for run in healthy.values())
+    return f"{len(healthy)} healthy runs of the catalogue in a row: {alarms} alarms"
+
+
+def _catalogue(runs: Runs) -> Iterable[str]:
+    healthy = runs.get(CATALOGUE, {})
+    ended = Counter((run.line["experiment"], run.line["verdict"]) for run in healthy.values())
+    yield from ("| experiment | runs | ended |", "|---|---|---|")
+    yield from (f"| {title} | {count} | {verdict} |" for (title, verdict), count in sorted(ended.items()))
+    yield ""
+    yield from (f"- run {n}: {_short(alarm(run))}" for n, run in sorted(healthy.items()) if alarm(run))
+
+
 def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
     """docs/detection.md; `settings` by experiment."""
     missed = [mutant for mutant in MUTANTS if not is_found(mutant, runs.get(mutant.name, {}))]
@@ -132,6 +157,9 @@ def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
             "injection to the first sample that shows it: what only the end of the fault brings to light",
             "shows after the 6 s that it stands. Settings:", "", *shown,
             "", summary(runs) + ".", "", *_HEAD, *rows, "",
+            "## Healthy runs in a row", "",
+            f"{in_a_row(runs)}. On one lab, whose gateway has no defect; an alarm is any end but pass, or",
+            "void where that is how the experiment has to end.", "", *_catalogue(runs), "",
             "## Healthy gateways, listed as mutants", "",
             "Each of them has to be missed, and to pass.", "", *_HEAD, *controls, "",
             *(line for control in CONTROLS for line in _why_missed(control, runs.get(control.name, {}))), "",

@@ -5,8 +5,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks.detections import CAUGHT, SEEDS, Run, came_to, first_shown_s, is_found, page, summary
-from benchmarks.mutants import CONTROLS, MUTANTS, Mutant, Predicted, Where
+from benchmarks.detections import (
+    CATALOGUE,
+    CAUGHT,
+    SEEDS,
+    Run,
+    alarm,
+    came_to,
+    first_shown_s,
+    in_a_row,
+    is_found,
+    page,
+    summary,
+)
+from benchmarks.mutants import CONTROLS, MUTANTS, SHORT_OF_RING, Mutant, Predicted, Where
 from resync.gateway import flaws
 from resync.run.evidence import FaultInjected, Record, SamplesTaken, Series, TargetJoined
 from resync.run.settings import parse
@@ -32,10 +44,18 @@ def wrong(kind: str = "phantom", pod: str = "default/engine-1", phase: str = "af
     return line("fail", ("divergence", phase, "breached", f"12 {kind} blocks on {pod} at one cut"))
 
 
+BESIDE = "300 missing blocks on {} at one cut, beside 45 {} and 3 mis-hashed, and the gateway calls it so"
+
+
+def beside(kind: str, pod: str = "default/engine-1") -> dict[str, Any]:
+    return line("fail", ("divergence", "after", "breached", BESIDE.format(pod, kind)))
+
+
 @pytest.mark.parametrize(
     ("predicted", "said"),
     [
         (HIT, wrong()),
+        (HIT, beside("phantom")),
         (ANY, wrong(pod="default/engine-0", phase="fault")),
         (
             LATE,
@@ -55,6 +75,10 @@ def test_what_was_predicted_is_found(predicted: Predicted, said: dict[str, Any])
         pytest.param(HIT, wrong(pod="default/engine-0"), "fail for another reason", id="another pod"),
         pytest.param(HIT, wrong(pod="default/engine-11"), "fail for another reason", id="a longer name"),
         pytest.param(HIT, wrong("missing"), "fail for another reason", id="another kind"),
+        pytest.param(HIT, beside("misattributed"), "fail for another reason", id="other kinds"),
+        pytest.param(
+            HIT, beside("phantom", "default/engine-0"), "fail for another reason", id="beside on another pod"
+        ),
         pytest.param(HIT, wrong(phase="baseline"), "fail for another reason", id="before the fault"),
         pytest.param(LATE, wrong(), "fail for another reason", id="another claim"),
         pytest.param(
@@ -91,6 +115,15 @@ def test_a_healthy_gateway_listed_as_a_mutant_is_missed() -> None:
         assert not is_found(control, runs)
         alarmed = summary({control.name: {**runs, 1: Run(wrong())}})
         assert alarmed.endswith("1 of 3 runs with a healthy gateway did not pass")
+
+
+def test_an_alarm_is_any_end_but_the_one_it_has_to_have() -> None:
+    runs = [Run({**line(verdict), "ends": ends}) for verdict, ends in (("pass", "pass"), ("void", "void"))]
+    alarmed = [Run({**line("void"), "ends": "pass"}), Run({**line("pass"), "ends": "void"}), Run(wrong())]
+    assert not any(map(alarm, runs))
+    assert all(map(alarm, alarmed))
+    kept = {CATALOGUE: dict(enumerate([*runs, *alarmed]))}
+    assert in_a_row(kept) == "5 healthy runs of the catalogue in a row: 3 alarms"
 
 
 def test_the_time_is_from_the_injection_to_the_first_sample_that_shows_it() -> None:
@@ -132,8 +165,10 @@ def test_every_experiment_named_exists() -> None:
 
 
 def test_the_page_lists_every_mutant_and_says_of_a_missed_one_what_came_instead() -> None:
-    written = page({"unchained": {1: Run(line("pass"))}}, {})
-    for mutant in (*MUTANTS, *CONTROLS):
+    healthy = {1: Run({**line("pass"), "experiment": "network-delay"})}
+    written = page({"unchained": {1: Run(line("pass"))}, CATALOGUE: healthy}, {})
+    assert "| network-delay | 1 | pass |" in written
+    for mutant in (*MUTANTS, *CONTROLS, SHORT_OF_RING):
         assert f"| `{mutant.name}` |" in written
     assert "seed 1: pass: the system held" in written
 
