@@ -52,6 +52,11 @@ SETTINGS = {
         "RESYNC_CONVERGENCE_LIMIT": "3s",
     },
     "pod-failure": {"RESYNC_BASELINE": "2s", "RESYNC_FAULT_DURATION": "6s"},
+    "high-load": {
+        "RESYNC_BASELINE": "2s",
+        "RESYNC_FAULT_DURATION": "8s",
+        "RESYNC_CONVERGENCE_LIMIT": "3s",
+    },
 }
 """What differs from the experiment as it is, which would wait longer for what is broken."""
 

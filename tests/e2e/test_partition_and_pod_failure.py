@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from resync.cluster.pods import list_pods
+from resync.cluster.connecting import MERGE_PATCH
+from resync.cluster.pods import list_pods, pods_path
 from resync.lab.handle import LabHandle
+from resync.run.evidence import FaultInjected
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -36,6 +38,39 @@ def test_a_partition_heals_with_the_next_retransmission_and_is_caught_up(run: Ru
     judged = {(c["claim"], c["phase"]) for c in ran.line["claims"]}
     assert ("routed-hits", "fault") not in judged
     assert {("divergence", "fault"), ("converged", "recovery"), ("routed-hits", "after")} <= judged
+    ran.is_honest()
+
+
+def test_what_a_reset_loses_is_asked_for_comes_complete_and_the_index_is_right_again(run: Run) -> None:
+    ran = run("network-partition-reset", **LONGER)
+    assert ran.code == 0, ran.told()
+    asked, complete = recovered(ran, "replay-asked"), recovered(ran, "replay-complete")
+    assert asked[0] <= complete[1]
+    (replays,) = [c for c in ran.line["claims"] if c["claim"] == "replays"]
+    assert (replays["phase"], replays["outcome"], replays["value"]) == ("recovery", "held", 0)
+    judged = {(c["claim"], c["phase"]) for c in ran.line["claims"] if c["outcome"] == "held"}
+    assert {("divergence", "recovery"), ("gaps", "recovery"), ("divergence", "after")} <= judged
+    ran.is_honest()
+
+
+def test_a_failure_that_somebody_undoes_while_the_mesh_reports_it_proves_nothing(
+    lab: LabHandle, begin: Run
+) -> None:
+    with lab.cluster() as cluster:
+        as_they_were = {
+            pod: cluster.get(f"{pods_path(lab.namespace)}/{pod}", dict[str, Any])["spec"]["containers"]
+            for pod in ("engine-0", "engine-1", "engine-2")
+        }
+    running = begin("pod-failure", RESYNC_FAULT_DURATION="12s")
+    running.appeared("fault-injected")
+    (injected,) = [r for r in running.evidence() if isinstance(r, FaultInjected)]
+    (name,) = [pod.rpartition("/")[2] for pod in injected.pods]
+    undone = {"spec": {"containers": as_they_were[name]}}
+    with lab.cluster() as cluster:
+        cluster.request("PATCH", f"{pods_path(lab.namespace)}/{name}", body=undone, content_type=MERGE_PATCH)
+    ran = running.finished()
+    assert ran.code == 2, ran.told()
+    assert f"default/{name} answered a scrape" in ran.line["reason"], ran.told()
     ran.is_honest()
 
 

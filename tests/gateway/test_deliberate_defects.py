@@ -81,6 +81,27 @@ def test_frozen_once_every_engine_is_slow_three_times_in_a_row() -> None:
     assert not admission.may_apply()
 
 
+def rushed(per_s: tuple[int, ...], name: str = "lost-in-a-rush") -> list[int]:
+    """How many batches of each second are applied."""
+    clock = ManualClock()
+    admission = flaws.parts_for(name, clock).admission()
+    applied = []
+    for batches in per_s:
+        applied.append(sum(admission.may_apply() for _ in range(batches)))
+        clock.advance(1.0)
+    return applied
+
+
+def test_what_is_beyond_is_dropped_from_the_first_rush_on() -> None:
+    assert rushed((30, 40, 30, 130, 130, 130, 130, 40)) == [30, 40, 30, 130, 130, 75, 75, 40]
+    assert rushed((130,), "lost-in-a-rush:0") == [75]
+
+
+def test_a_start_and_a_machine_that_stood_still_are_no_rush() -> None:
+    start, stall = (900, 900, 40, 40, 40), (0, 90, 40, 90, 40)
+    assert rushed(start + stall) == [*start, *stall]
+
+
 def test_a_removal_that_is_ignored_leaves_the_block() -> None:
     index = index_of("removal-ignored:0")
     index.store(A, STORED)

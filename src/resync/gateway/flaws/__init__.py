@@ -6,8 +6,8 @@ command line. Each is a defect that somebody has had; where from stands beside i
 
 Those of `TIMED` set in AFTER_S seconds after start or, without that, once the answers of all engines have
 been slow (`SLOW_S` or more) several times in a row: while a delay is being observed and not before, so that
-a run finds a system that was steady and broke. Those of `STANDING` are there from the start, and show once
-something happens that a healthy day does not bring.
+a run finds a system that was steady and broke. The one that a rush brings out waits for a rush instead. Those
+of `STANDING` are there from the start, and show once something happens that a healthy day does not bring.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,7 @@ from resync.gateway.flaws.indexes import (
     Unchained,
 )
 from resync.gateway.flaws.onsets import SLOW_IN_A_ROW, SLOW_S, Frozen, Noticing, Onset
+from resync.gateway.flaws.rushes import LostInARush
 from resync.gateway.flaws.showing import SilentMetrics
 from resync.gateway.flaws.streams import (
     EndTrusted,
@@ -92,6 +93,7 @@ TIMED: dict[str, Timed] = {
     "set-of-hashes": _indexing(SetOfHashes),  # vLLM #55092
     "maps-refused": _resetting(says_it_in_maps),  # AIBrix msgpack_decoder.go before #2587
     "poison-resets": _resetting(says_something_unknown),  # aibrix#1720
+    "lost-in-a-rush": lambda onset: Parts(admission=partial(LostInARush, onset)),  # libzmq's limit, AIBrix
     "silent-metrics": _silent,  # AIBrix kvcache/metrics.go
     "frozen-sequence": lambda onset: Parts(admission=partial(Frozen, onset)),
 }

@@ -12,14 +12,19 @@ class Onset:
 
     def __init__(self, clock: Clock, after_s: float | None) -> None:
         """`after_s` seconds from now, or when every engine has become slow."""
-        self._clock = clock
+        self.clock = clock
         self._starts_s = None if after_s is None else clock.monotonic_s() + after_s
         self._slow: dict[str, int] = {}
         self._fast: set[str] = set()
 
     def has_come(self) -> bool:
         """True from the onset on."""
-        return self._starts_s is not None and self._clock.monotonic_s() >= self._starts_s
+        return self._starts_s is not None and self.clock.monotonic_s() >= self._starts_s
+
+    def begin(self) -> None:
+        """Now, unless it has come."""
+        if self._starts_s is None:
+            self._starts_s = self.clock.monotonic_s()
 
     def round_trip(self, pod_key: str, round_trip_s: float) -> None:
         """Count slow answers in a row; an engine that was never fast says nothing about a delay."""
@@ -27,8 +32,8 @@ class Onset:
             self._fast.add(pod_key)
         slow = pod_key in self._fast and round_trip_s >= SLOW_S
         self._slow[pod_key] = self._slow.get(pod_key, 0) + 1 if slow else 0
-        if self._starts_s is None and min(self._slow.values()) >= SLOW_IN_A_ROW:
-            self._starts_s = self._clock.monotonic_s()
+        if min(self._slow.values()) >= SLOW_IN_A_ROW:
+            self.begin()
 
 
 class Noticing(Admission):

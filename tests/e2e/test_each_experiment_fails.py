@@ -1,0 +1,46 @@
+"""Each experiment beside the delay fails on a gateway with a defect, for the reason that was predicted."""
+
+import re
+from typing import Any
+
+import pytest
+
+from resync.lab.handle import LabHandle
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Run = Any
+QUICK = {"RESYNC_FAULT_DURATION": "6s", "RESYNC_CONVERGENCE_LIMIT": "3s"}
+SURGE = {**QUICK, "RESYNC_FAULT_DURATION": "8s"}
+"""A rush is known after two seconds."""
+
+LOST = r"[\d.]+ (missing|phantom) blocks on {}"
+DEFECTS = {
+    "network-partition-reset": (["--flaw", "gap-only-counted"], QUICK, LOST),
+    "pod-failure": (["--flaw", "kept-on-restart"], QUICK, r"[\d.]+ phantom blocks on {}"),
+    "high-load": (["--flaw", "lost-in-a-rush"], SURGE, LOST),
+    "network-partition": (
+        ["--flaw", "gap-only-counted", "--heartbeat-interval-s", "0.5", "--heartbeat-timeout-s", "1.5"],
+        QUICK,
+        LOST,
+    ),
+}
+"""What the gateway is started with, what the run is, what it has to say of the pod it was on.
+
+A partition loses nothing until the gateway gives the connection up: here it does so sooner than usual.
+"""
+
+NIGHTLY = {"network-partition"}
+TIER = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else []) for name in DEFECTS]
+
+
+@pytest.mark.parametrize("experiment", TIER)
+def test_a_defect_fails_for_the_predicted_reason(lab: LabHandle, run: Run, experiment: str) -> None:
+    flags, settings, says = DEFECTS[experiment]
+    with lab.replaced("gateway-0", flags):
+        ran = run(experiment, **settings)
+        assert (ran.code, ran.line["verdict"]) == (1, "fail"), ran.told()
+        (pod,) = ran.line["effect"]["pods"]
+        engine = r"default/engine-\d" if experiment == "high-load" else re.escape(pod)
+        assert re.search(says.format(engine), ran.line["reason"]), ran.told()
+        ran.is_honest()
