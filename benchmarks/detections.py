@@ -155,7 +155,8 @@ def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
             "A mutant is found when the run fails, for the predicted claim, with the predicted kind, on an",
             "engine it was predicted for; any other failure and any void is missed. The time is from the",
             "injection to the first sample that shows it: what only the end of the fault brings to light",
-            "shows after the 6 s that it stands. Settings:", "", *shown,
+            "shows after the 6 s that it stands. Settings:", "", *shown, "",
+            "What a lab and a run have beside that:", "", *_own_settings(),
             "", summary(runs) + ".", "", *_HEAD, *rows, "",
             "## Healthy runs in a row", "",
             f"{in_a_row(runs)}. On one lab, whose gateway has no defect; an alarm is any end but pass, or",
@@ -171,6 +172,13 @@ def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
             "## Missed, and why", "", *said,
         ]
     ).rstrip() + "\n"  # fmt: skip
+
+
+def _own_settings() -> Iterable[str]:
+    for mutant in (*MUTANTS, *CONTROLS, SHORT_OF_RING):
+        if mutant.predicted is not None and (mutant.predicted.lab or mutant.predicted.settings):
+            settings = (f"{name}={value}" for name, value in mutant.predicted.settings)
+            yield f"- {mutant.name}: `{' '.join([*settings, *mutant.predicted.lab])}`"
 
 
 _HEAD = (

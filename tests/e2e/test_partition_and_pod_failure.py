@@ -1,5 +1,6 @@
 """The experiments beside the delay: a healthy system passes, with its recovery in intervals."""
 
+import re
 from typing import Any
 
 import pytest
@@ -97,4 +98,27 @@ def test_a_partition_that_lets_everything_through_proves_nothing(run: Run, fresh
     ran = run("network-partition", where=fresh_lab("--deaf-link"), **LONGER)
     assert ran.code == 2, ran.told()
     assert "reports the fault injected, but a round trip to default/engine-" in ran.line["reason"]
+    ran.is_honest()
+
+
+SHORT_RING = '{"enable_kv_cache_events": true, "replay_endpoint": "tcp://*:5558", "buffer_steps": 16}'
+
+
+@pytest.mark.nightly
+def test_a_partition_longer_than_the_ring_fails_for_what_is_missing_and_names_the_degraded_source(
+    run: Run, fresh_lab: Any
+) -> None:
+    """Nobody can know what the ring has lost: blocks are missing, nothing that is believed is untrue."""
+    options = ("--engine-arg=--kv-events-config", f"--engine-arg={SHORT_RING}")
+    load = ("--load-arg=--bypass-share", "--load-arg=0.5")
+    ran = run(
+        "network-partition-reset",
+        where=fresh_lab(*options, *load),
+        **LONGER,
+        RESYNC_CONVERGENCE_LIMIT="3s",
+    )
+    assert ran.code == 1, ran.told()
+    says = rf"[\d.]+ missing blocks on {touched(ran)} at one cut, and the gateway calls that source degraded"
+    assert re.match(says, ran.line["reason"]), ran.told()
+    assert not re.search("phantom|misattributed|mis-hashed", ran.told())
     ran.is_honest()
