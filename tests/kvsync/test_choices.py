@@ -186,9 +186,10 @@ def test_the_four_kinds_are_told_apart() -> None:
     assert (len(found.findings()), found.audited, bool(found)) == (4, 6, True)
 
 
-def test_an_orphan_is_mis_hashed_and_an_equal_index_is_no_divergence() -> None:
-    held = {"p": {(0, 1): Held(1, 10)}}
-    assert truth.compare(held, {"p": {(0, 1): entry(1, None)}}).count(DivergenceKind.MIS_HASHED) == 1
+def test_an_orphan_is_missing_unless_truth_knows_no_better_and_an_equal_index_is_no_divergence() -> None:
+    held, orphan = {"p": {(0, 1): Held(1, 10)}}, {"p": {(0, 1): entry(1, None)}}
+    assert truth.compare(held, orphan).findings() == (Finding(DivergenceKind.MISSING, "p", 0, 1),)
+    assert not truth.compare({"p": {(0, 1): Held(1, None)}}, orphan)
     assert not truth.compare(held, {"p": {(0, 1): entry(1, 10)}})
 
 
