@@ -67,7 +67,7 @@ nightly: lint types layers ## every test there is
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks
 
-detection: $(STAMP) ## every deliberate defect against its experiment; writes docs/detection.md (half an hour)
+detection: $(STAMP) ## every deliberate defect against its experiment; writes docs/detection.md (an hour)
 	$(BIN)/python -m benchmarks.detection
 
 docs: $(STAMP) ## write the generated pages

@@ -9,7 +9,7 @@ from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
 from resync.run.evidence import FaultHealed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 Run = Any
 EVERY_POD = 6
