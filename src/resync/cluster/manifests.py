@@ -67,6 +67,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return labels.get(HITS_LABEL, "engine")
 
     @property
+    def hits_gateway(self) -> bool:
+        """Whether a fault with one side only says that it is meant for the gateway's pods."""
+        return self.hits == "gateway"
+
+    @property
     def resets(self) -> bool:
         """Whether a partition is to reset the connections it cuts: an option of the lab's mesh."""
         annotations: Mapping[str, str] = self.body()["metadata"].get("annotations") or {}
