@@ -30,9 +30,8 @@ DEFECTS = {
 A partition loses nothing until the gateway gives the connection up: here it does so sooner than usual.
 """
 
-NIGHTLY = {"network-partition", "high-load"}
-"""The others are tried in every test run, these two less often."""
-TIER = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else []) for name in DEFECTS]
+MARKS = {"network-partition": [pytest.mark.nightly], "high-load": [pytest.mark.nightly, pytest.mark.alone]}
+TIER = [pytest.param(name, marks=MARKS.get(name, [])) for name in DEFECTS]
 
 
 @pytest.mark.parametrize("experiment", TIER)
