@@ -159,7 +159,7 @@ def page(runs: Runs, settings: Mapping[str, Sequence[str]]) -> str:
             "What a lab and a run have beside that:", "", *_own_settings(),
             "", summary(runs) + ".", "", *_HEAD, *rows, "",
             "## Healthy runs in a row", "",
-            f"{in_a_row(runs)}. On one lab, whose gateway has no defect; an alarm is any end but pass, or",
+            f"{in_a_row(runs)}. In a lab whose gateway has no defect; an alarm is any end but pass, or",
             "void where that is how the experiment has to end.", "", *_catalogue(runs), "",
             "## Healthy gateways, listed as mutants", "",
             "Each of them has to be missed, and to pass.", "", *_HEAD, *controls, "",
