@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resync.cluster.connecting import MERGE_PATCH
+from resync.cluster.connecting import MERGE_PATCH, Cluster
 from resync.cluster.errors import NotFoundError
 from resync.cluster.pods import PodWire, list_pods, pods_path
 from resync.kits.waits import wait_until
@@ -108,18 +108,24 @@ def test_two_gateways_of_which_one_is_audited(lab: LabHandle, run: Run) -> None:
         cluster.send("POST", path, second_gateway(first), PodWire)
         try:
             wait_until(
-                lambda: any(p.name == "gateway-1" and p.ready for p in list_pods(cluster, lab.namespace)),
+                lambda: any(
+                    p.name == "second-gateway" and p.ready for p in list_pods(cluster, lab.namespace)
+                ),
                 what="the second gateway to be Ready",
                 timeout_s=20.0,
             )
             proves_nothing(run(**UNSTEADY), r"1 of 2 gateways audited")
         finally:
-            cluster.request("DELETE", f"{path}/gateway-1")
+            cluster.request("DELETE", f"{path}/second-gateway")
             wait_until(
-                lambda: all(p.name != "gateway-1" for p in list_pods(cluster, lab.namespace)),
+                lambda: all(p.name != "second-gateway" for p in list_pods(cluster, lab.namespace)),
                 what="the second gateway to be gone",
                 timeout_s=20.0,
             )
+
+
+def is_ready(cluster: Cluster, lab: LabHandle, name: str) -> bool:
+    return any(pod.name == name and pod.ready for pod in list_pods(cluster, lab.namespace))
 
 
 def second_gateway(first: dict[str, Any]) -> dict[str, Any]:
@@ -127,9 +133,9 @@ def second_gateway(first: dict[str, Any]) -> dict[str, Any]:
     (container,) = first["spec"]["containers"]
     ip = first["status"]["podIP"].rsplit(".", 1)
     metadata = {
-        "name": "gateway-1",
+        "name": "second-gateway",  # a name that the gateway's own set would not take for one of its pods
         "namespace": first["metadata"]["namespace"],
-        "labels": first["metadata"]["labels"],
+        "labels": {"app": first["metadata"]["labels"]["app"]},
         "annotations": {"resync.dev/address": f"{ip[0]}.{int(ip[1]) + 1}"},
     }
     spec = {

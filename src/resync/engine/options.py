@@ -69,7 +69,11 @@ def _values(forms: type[StrEnum]) -> list[str]:
 @click.option("--wire-form", type=click.Choice(_values(WireForm)), default="map", show_default=True)
 @click.option("--hash-form", type=click.Choice(_values(HashForm)), default="int", show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the generated tokens"
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="of the generated tokens; the number at the end of POD_NAME is added",
 )
 @click.option(
     "--http-port", "--port", "http_port", type=click.IntRange(0, 65_535), default=8000, show_default=True
@@ -120,6 +124,12 @@ def parse(arguments: Sequence[str]) -> Options:
     return _options(raw)
 
 
+def _number_in(pod_name: str) -> int:
+    """The pods of a set have one command line: what tells them apart is the number in the name."""
+    number = pod_name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def _options(raw: dict[str, Any]) -> Options:
     namespace, name = os.environ.get("POD_NAMESPACE", "default"), os.environ.get("POD_NAME", "engine-0")
     tag, model, served, host = (raw.pop(key) for key in ("model_tag", "model", "served_model_name", "host"))
@@ -133,6 +143,7 @@ def _options(raw: dict[str, Any]) -> Options:
     )
     raw["replay_latency_s"] = raw.pop("replay_latency_ms") * _MS
     return Options(
+        seed=raw.pop("seed") + _number_in(name),
         kv_events=kv_events_config.LAB_DEFAULT if config is None else kv_events_config.parse(config),
         wire_form=WireForm(wire_form),
         hash_form=HashForm(hash_form),

@@ -9,21 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import requests
 
 from resync.cluster.connecting import Cluster
-from resync.cluster.errors import NotFoundError
-from resync.cluster.pods import PodWire, list_pods, pods_path
+from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
-from resync.lab import children, readiness
+from resync.lab import children, exchanging, readiness
 from resync.lab.errors import LabStartError
+from resync.lab.exchanging import Original
 from resync.lab.starting import ANSWER_TIMEOUT_S, line_within
 from resync.lab.state import LabState
 
@@ -52,7 +51,7 @@ class LabHandle:
     state: LabState
     state_dir: Path
     env: Mapping[str, str] = field(repr=False)
-    _given: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _given: dict[str, Original] = field(default_factory=dict, repr=False)
     """The pods that were exchanged, as they were."""
 
     @property
@@ -86,15 +85,16 @@ class LabHandle:
     def replace_pod(
         self, name: str, extra_args: Sequence[str] = (), *, with_events: bool = True, ready: bool = True
     ) -> None:
-        """Delete the pod and create it anew, `extra_args` appended to the arguments it had at first.
+        """Exchange the pod for one with `extra_args` appended to the arguments it had at first.
 
-        Returns when it is Ready, Prometheus has seen the new process, and the gateway follows every engine;
+        Of a StatefulSet only this pod is exchanged, and whoever kills it meets such a one again. Returns when
+        it is Ready, Prometheus has seen the new process, and the gateway follows every engine;
         `with_events=False`: without having applied a batch of each; `ready=False`: returns once it is
         created. Raises ClusterError, WaitTimeoutError.
         """
         with self.cluster() as cluster:
-            original = self._given.setdefault(name, _bare(cluster, self.namespace, name))
-            self._exchange(cluster, name, _with_args(original, extra_args))
+            original = self._given.setdefault(name, exchanging.original(cluster, self.namespace, name))
+            exchanging.exchange(cluster, self.namespace, name, original.with_args(extra_args))
             if ready:
                 self._await_replaced(cluster, name, time.time(), with_events=with_events)
 
@@ -111,18 +111,9 @@ class LabHandle:
         """Give every exchanged pod back its first form. Raises as `replace_pod`."""
         for name in list(self._given):
             with self.cluster() as cluster:
-                self._exchange(cluster, name, self._given[name])
+                exchanging.exchange(cluster, self.namespace, name, self._given[name])
                 self._await_replaced(cluster, name, time.time(), with_events=True)
             del self._given[name]
-
-    def _exchange(self, cluster: Cluster, name: str, manifest: dict[str, Any]) -> None:
-        path = f"{pods_path(self.namespace)}/{name}"
-        with suppress(NotFoundError):  # deleted by somebody else: what counts is that it is there afterwards
-            cluster.request("DELETE", path)
-        wait_until(
-            lambda: not _exists(cluster, path), what=f"pod {name} to be gone", timeout_s=REPLACED_TIMEOUT_S
-        )
-        cluster.send("POST", pods_path(self.namespace), manifest, PodWire)
 
     def _await_replaced(self, cluster: Cluster, name: str, since_s: float, *, with_events: bool) -> None:
         for what, condition in (
@@ -187,28 +178,5 @@ def _query(url: str, expression: str) -> list[Sample]:
     return msgspec.convert(answer.json()["data"]["result"], list[Sample])
 
 
-def _exists(cluster: Cluster, path: str) -> bool:
-    try:
-        cluster.request("GET", path)
-    except NotFoundError:
-        return False
-    return True
-
-
 def _is_ready(cluster: Cluster, namespace: str, name: str) -> bool:
     return any(pod.name == name and pod.ready for pod in list_pods(cluster, namespace))
-
-
-def _bare(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
-    """The pod as it would be created anew: without what the API and the node have put into it."""
-    found = cluster.get(f"{pods_path(namespace)}/{name}", dict[str, Any])
-    kept = ("name", "namespace", "labels", "annotations")
-    spec = {key: value for key, value in found["spec"].items() if key != "nodeName"}
-    metadata = {key: found["metadata"][key] for key in kept if key in found["metadata"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def _with_args(manifest: dict[str, Any], extra_args: Sequence[str]) -> dict[str, Any]:
-    container, *others = manifest["spec"]["containers"]
-    changed = {**container, "args": [*container.get("args", []), *extra_args]}
-    return {**manifest, "spec": {**manifest["spec"], "containers": [changed, *others]}}

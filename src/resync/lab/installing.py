@@ -14,8 +14,17 @@ import yaml
 
 from resync.kits.waits import wait_until_async
 from resync.lab.errors import LabStartError
-from resync.lab.kube import DEFINITIONS, NAMESPACES, PODS, ConflictError, Kube, NotFoundError, Resource
-from resync.lab.manifests import NAMESPACE, PodPlan
+from resync.lab.kube import (
+    DEFINITIONS,
+    NAMESPACES,
+    PODS,
+    STATEFUL_SETS,
+    ConflictError,
+    Kube,
+    NotFoundError,
+    Resource,
+)
+from resync.lab.manifests import NAMESPACE, PodPlan, objects_of
 
 SERVED_TIMEOUT_S = 10.0
 _OPTED_IN = {"metadata": {"annotations": {"chaos-mesh.org/inject": "enabled"}}}
@@ -88,6 +97,7 @@ async def open_namespace(kube: Kube) -> None:
 
 
 async def create_pods(kube: Kube, pods: Sequence[PodPlan], env: Mapping[str, str]) -> None:
-    """Create every pod; `env` goes into each. Raises KubeError."""
-    for pod in pods:
-        await kube.create(PODS, NAMESPACE, pod.manifest(env))
+    """Create every pod, or the set it is of; `env` goes into each. Raises KubeError."""
+    for manifest in objects_of(pods, env):
+        resource = PODS if manifest["kind"] == PODS.kind else STATEFUL_SETS
+        await kube.create(resource, NAMESPACE, manifest)

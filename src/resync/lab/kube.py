@@ -96,6 +96,7 @@ DEFINITIONS: Final = Resource(
 )
 DEPLOYMENTS: Final = Resource("apps/v1", "Deployment", "deployments")
 REPLICA_SETS: Final = Resource("apps/v1", "ReplicaSet", "replicasets")
+STATEFUL_SETS: Final = Resource("apps/v1", "StatefulSet", "statefulsets")
 NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "NetworkChaos", "networkchaos")
 POD_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodChaos", "podchaos")
 POD_NETWORK_CHAOS: Final = Resource("chaos-mesh.org/v1alpha1", "PodNetworkChaos", "podnetworkchaos")

@@ -1,13 +1,17 @@
 """The pods of the lab, as the objects that are sent to the Kubernetes API.
 
-One table says what each role is; docs/interfaces.md section 1 is the contract it follows. Addresses are part
-of the manifest (`resync.dev/address`), because Prometheus must know its targets before the pods exist.
+One table says what each role is; docs/interfaces.md section 1 is the contract it follows. Engines and gateway
+are StatefulSets: a pod that is killed comes back under its name, and its address follows from its number.
+Addresses are part of the manifest (`resync.dev/address`), because Prometheus must know its targets before the
+pods exist.
 """
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -58,6 +62,8 @@ class Role:
     first_address: int
     ports: tuple[tuple[str, int], ...]
     labels: Mapping[str, str] = field(default_factory=dict)
+    owned: bool = False
+    """Whether its pods are those of a StatefulSet, so that one that is killed comes back under its name."""
 
     @property
     def http_port(self) -> int:
@@ -78,8 +84,9 @@ ENGINE = Role(
             "model.aibrix.ai/kv-events-enabled": "true",
         }
     ),
+    owned=True,
 )
-GATEWAY = Role("gateway", "resync.gateway", 110, (("http", 8080),), {"app": "gateway-plugins"})
+GATEWAY = Role("gateway", "resync.gateway", 110, (("http", 8080),), {"app": "gateway-plugins"}, owned=True)
 OBSERVER = Role("observer", "resync.observer", 130, (("http", 9100),), {"app": "resync-observer"})
 LOAD = Role("load", "resync.load", 140, (("http", 9101),), {"app": "resync-load"})
 ROLES = (ENGINE, GATEWAY, OBSERVER, LOAD)
@@ -167,6 +174,36 @@ class PodPlan:
         return {"httpGet": {"path": "/health", "port": self.role.http_port}}
 
 
+def objects_of(pods: Sequence[PodPlan], env: Mapping[str, str]) -> Iterator[dict[str, object]]:
+    """What is created for these pods, `env` in each: one StatefulSet a role that has one, else the pods."""
+    for role, group in itertools.groupby(pods, lambda pod: pod.role):
+        manifests = [pod.manifest(env) for pod in group]
+        if role.owned:
+            yield _stateful_set(role, manifests[0], len(manifests))
+        else:
+            yield from manifests
+
+
+def _stateful_set(role: Role, first: Mapping[str, Any], replicas: int) -> dict[str, object]:
+    """The set whose pods are all like the first; the address each has follows from its number."""
+    labels, annotations = first["metadata"]["labels"], first["metadata"]["annotations"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": role.name, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "serviceName": role.name,
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": {ROLE_LABEL: role.name}},
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations},
+                "spec": first["spec"],
+            },
+        },
+    }
+
+
 def pods_of(options: LabOptions, block: Block) -> tuple[PodPlan, ...]:
     """Every pod of a lab with those options, engines first."""
     return tuple(
@@ -176,8 +213,8 @@ def pods_of(options: LabOptions, block: Block) -> tuple[PodPlan, ...]:
 
 
 def _parts(options: LabOptions, block: Block) -> Iterator[tuple[Role, int, tuple[str, ...]]]:
+    seed = ("--seed", str(options.seed)) if options.engine_cmd is None else ()
     for number in range(options.engines):
-        seed = ("--seed", str(options.seed + number)) if options.engine_cmd is None else ()
         yield ENGINE, number, (*seed, *options.engine_args)
     yield GATEWAY, 0, options.gateway_args
     yield OBSERVER, 0, ()

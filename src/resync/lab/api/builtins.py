@@ -99,7 +99,7 @@ def _patterns(node: object) -> Iterator[str]:
 
 
 def _workload(obj: JsonObject, _: Random) -> None:
-    obj["status"] = {"replicas": 0} if obj.get("kind") == "ReplicaSet" else {}
+    obj["status"] = {} if obj.get("kind") == "Deployment" else {"replicas": 0}
 
 
 def _workload_causes(obj: JsonObject) -> Iterator[Cause]:
@@ -117,6 +117,7 @@ CHECKS: dict[tuple[str, str], Callable[[JsonObject], Iterator[Cause]]] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition_causes,
     ("apps", "deployments"): _workload_causes,
     ("apps", "replicasets"): _workload_causes,
+    ("apps", "statefulsets"): _workload_causes,
 }
 """What the schema cannot say; asked once the schema is satisfied."""
 
@@ -127,4 +128,5 @@ ON_CREATE: dict[tuple[str, str], Callable[[JsonObject, Random], None]] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
     ("apps", "deployments"): _workload,
     ("apps", "replicasets"): _workload,
+    ("apps", "statefulsets"): _workload,
 }

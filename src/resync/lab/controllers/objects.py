@@ -102,7 +102,7 @@ class PodSpec(_Part, frozen=True, kw_only=True):
 
 
 class Pod(_Part, frozen=True, kw_only=True):
-    """A pod as a replica set counts it."""
+    """A pod as its set counts it."""
 
     metadata: Metadata
     spec: PodSpec = PodSpec()
@@ -155,6 +155,54 @@ class ReplicaSet(_Part, frozen=True, kw_only=True):
     def selector(self) -> str:
         """As a list request takes it."""
         return selector_text(self.spec.selector)
+
+
+class UpdateStrategy(_Part, frozen=True, kw_only=True):
+    """How pods of an old template go: RollingUpdate, or OnDelete: when somebody else deletes them."""
+
+    type: str = "RollingUpdate"
+
+
+class StatefulSetSpec(_Part, frozen=True, kw_only=True):
+    """So many pods of this template, numbered from 0."""
+
+    replicas: int = 1
+    min_ready_seconds: int = 0
+    pod_management_policy: str = "OrderedReady"
+    update_strategy: UpdateStrategy = UpdateStrategy()
+    selector: dict[str, object]
+    template: Object
+
+
+class StatefulSetStatus(_Part, frozen=True, kw_only=True):
+    """How many there are, and of which template; terminating ones do not count."""
+
+    replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    current_replicas: int = 0
+    updated_replicas: int = 0
+    current_revision: str = ""
+    update_revision: str = ""
+    observed_generation: int = 0
+
+
+class StatefulSet(_Part, frozen=True, kw_only=True):
+    """apps/v1 StatefulSet."""
+
+    metadata: Metadata
+    spec: StatefulSetSpec
+    status: StatefulSetStatus = StatefulSetStatus()
+
+    @property
+    def selector(self) -> str:
+        """As a list request takes it."""
+        return selector_text(self.spec.selector)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether each pod waits for the one before it."""
+        return self.spec.pod_management_policy == "OrderedReady"
 
 
 class RollingUpdate(_Part, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ else be doubled by the next owner. What no longer fits is not counted any more; 
 owner, and goes with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -25,13 +25,15 @@ async def claimed(
     owner: Metadata,
     reference: OwnerReference,
     labels: str,
+    fits: Callable[[Metadata], bool] = lambda _: True,
 ) -> list[Owned]:
-    """The objects that fit the selector and are the owner's, strays taken in. Raises KubeError."""
+    """The objects that fit the selector and are the owner's, strays that fit taken in. Raises KubeError."""
     items, _ = await kube.list(resource, owner.namespace, labels)
     mine: list[Owned] = []
     for item in items:
         metadata = metadata_of(item)
-        stray = metadata.controller is None and not (metadata.terminating or owner.terminating)
+        free = metadata.controller is None and fits(metadata)
+        stray = free and not (metadata.terminating or owner.terminating)
         if stray:
             await _own(kube, resource, metadata, [*metadata.owner_references, reference])
         if stray or _is_managed_by(metadata, owner):

@@ -8,6 +8,7 @@ from resync.lab.controllers.deployments import Deployments
 from resync.lab.controllers.garbage import Garbage
 from resync.lab.controllers.namespaces import Namespaces
 from resync.lab.controllers.replicasets import ReplicaSets
+from resync.lab.controllers.statefulsets import StatefulSets
 from resync.lab.controllers.telling import Teller
 from resync.lab.controllers.watching import Watches
 from resync.lab.controllers.working import work
@@ -22,6 +23,7 @@ async def run_controllers(kubeconfig: Path, *, clock: Clock) -> None:
         for controller in (
             Deployments(kube, teller, clock),
             ReplicaSets(kube, teller, clock),
+            StatefulSets(kube, teller, clock),
             Garbage(kube, watches),
             Namespaces(kube, watches),
         ):

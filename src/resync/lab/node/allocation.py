@@ -28,13 +28,13 @@ class Addresses:
         self._network = IPv4Network(cidr)
         self._owners: dict[int, str] = {}
 
-    def take(self, uid: str, wanted: str = "") -> Pair:
-        """The pod's addresses: the wanted one, else the lowest free. Asking again gives the same.
+    def take(self, uid: str, wanted: str = "", index: int = 0) -> Pair:
+        """The pod's addresses: the one `index` after the wanted, else the lowest free. Once held, the same.
 
         Raises NoAddressError when the wanted one is not of this lab or taken, or none is free.
         """
         held = next((number for number, owner in self._owners.items() if owner == uid), None)
-        number = held if held is not None else self._number(uid, wanted)
+        number = held if held is not None else self._number(uid, wanted, index)
         self._owners[number] = uid
         base = self._network.network_address
         return Pair(str(base + number), str(base + 256 + number))
@@ -43,25 +43,26 @@ class Addresses:
         """The pod is gone."""
         self._owners = {number: owner for number, owner in self._owners.items() if owner != uid}
 
-    def _number(self, uid: str, wanted: str) -> int:
+    def _number(self, uid: str, wanted: str, index: int) -> int:
         if wanted:
-            return self._wanted(uid, wanted)
+            return self._wanted(uid, wanted, index)
         free = next((number for number in NUMBERS if number not in self._owners), None)
         if free is None:
             raise NoAddressError(f"all {len(NUMBERS)} pod addresses of {self._network} are taken")
         return free
 
-    def _wanted(self, uid: str, wanted: str) -> int:
+    def _wanted(self, uid: str, wanted: str, index: int) -> int:
         try:
-            number = int(IPv4Address(wanted)) - int(self._network.network_address)
+            number = int(IPv4Address(wanted)) + index - int(self._network.network_address)
         except AddressValueError as error:
             raise NoAddressError(f"resync.dev/address {wanted!r} is not an IPv4 address") from error
+        after = f" + {index}" if index else ""
         if number not in NUMBERS:
             first, last = (
                 self._network.network_address + NUMBERS[0],
                 self._network.network_address + NUMBERS[-1],
             )
-            raise NoAddressError(f"resync.dev/address {wanted} is not of this lab: {first} to {last}")
+            raise NoAddressError(f"resync.dev/address {wanted}{after} is not of this lab: {first} to {last}")
         if self._owners.get(number, uid) != uid:
-            raise NoAddressError(f"resync.dev/address {wanted} belongs to another pod")
+            raise NoAddressError(f"resync.dev/address {wanted}{after} belongs to another pod")
         return number

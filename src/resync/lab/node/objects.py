@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 
 ADDRESS = "resync.dev/address"
+"""The address a pod is to have; a pod with a number in a StatefulSet has the one so many after it."""
+INDEX_LABEL = "apps.kubernetes.io/pod-index"
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -17,6 +19,7 @@ class Metadata(_Part, frozen=True, kw_only=True):
     name: str
     namespace: str = "default"
     uid: str
+    labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     creation_timestamp: datetime = datetime.fromtimestamp(0, UTC)
     deletion_timestamp: datetime | None = None
@@ -108,6 +111,12 @@ class Pod(_Part, frozen=True, kw_only=True):
     def container(self) -> Container:
         """The one container that runs; a second one is refused elsewhere."""
         return self.spec.containers[0]
+
+    @property
+    def index(self) -> int:
+        """Its number in its StatefulSet; 0 where it has none."""
+        label = self.metadata.labels.get(INDEX_LABEL, "")
+        return int(label) if label.isdecimal() else 0
 
     @property
     def key(self) -> str:

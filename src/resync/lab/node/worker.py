@@ -117,8 +117,8 @@ class PodWorker:
     async def _live(self) -> None:
         containers.check(self.pod)
         around, metadata = self._around, self.pod.metadata
-        wanted = self.pod.status.pod_ip or metadata.annotations.get(ADDRESS, "")
-        pair = around.addresses.take(metadata.uid, wanted)
+        had, first = self.pod.status.pod_ip, metadata.annotations.get(ADDRESS, "")
+        pair = around.addresses.take(metadata.uid, had or first, 0 if had else self.pod.index)
         self._life = replace(self._life, addresses=pair)
         ports = tuple(port.container_port for port in self.pod.container.ports)
         try:
