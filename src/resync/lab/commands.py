@@ -57,6 +57,7 @@ _SHAPE = (
     _appended("load"),
     click.option("--load/--no-load", default=True, help="Send traffic (default), or leave that to you."),
     click.option("--deaf-link", is_flag=True, help="A network that ignores faults: to test who notices."),
+    click.option("--idle-mesh", is_flag=True, help="A mesh that reports kills and makes none: likewise."),
 )
 
 

@@ -37,6 +37,7 @@ class LabOptions(msgspec.Struct, frozen=True, kw_only=True):
     load_args: tuple[str, ...] = ()
     load: bool = True
     deaf_link: bool = False
+    idle_mesh: bool = False
 
     @property
     def index_view(self) -> bool:

@@ -48,9 +48,7 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
             lasting = [
                 tasks.create_task(_must_live(process, workspace), name="the API process"),
                 tasks.create_task(_node(workspace, link, processes, block), name="the node"),
-                tasks.create_task(
-                    _mesh(workspace, NodeDaemon(link, processes), options.seed), name="the mesh"
-                ),
+                tasks.create_task(_mesh(workspace, NodeDaemon(link, processes), options), name="the mesh"),
                 tasks.create_task(_controllers(workspace), name="the controllers"),
             ]
             yield kube
@@ -65,8 +63,9 @@ async def _node(workspace: Workspace, link: Link, processes: Processes, block: B
     await run_node(workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs)
 
 
-async def _mesh(workspace: Workspace, daemon: NodeDaemon, seed: int) -> None:
-    await run_mesh(workspace.kubeconfig, daemon, clock=SystemClock(), seed=seed)
+async def _mesh(workspace: Workspace, daemon: NodeDaemon, options: LabOptions) -> None:
+    clock, seed, idle = SystemClock(), options.seed, options.idle_mesh
+    await run_mesh(workspace.kubeconfig, daemon, clock=clock, seed=seed, idle=idle)
 
 
 async def _controllers(workspace: Workspace) -> None:

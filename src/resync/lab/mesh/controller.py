@@ -49,14 +49,15 @@ WRITE_ATTEMPTS = 10
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def run_mesh(kubeconfig: Path, daemon: Daemon, *, clock: Clock, seed: int) -> None:
+async def run_mesh(kubeconfig: Path, daemon: Daemon, *, clock: Clock, seed: int, idle: bool = False) -> None:
     """Run the mesh until cancelled. Raises KubeconfigError when it cannot even begin.
 
-    `seed` decides what the modes `one`, `fixed`, `fixed-percent` and `random-max-percent` draw.
+    `seed` decides what the modes `one`, `fixed`, `fixed-percent` and `random-max-percent` draw. `idle`: no
+    pod is killed or made to fail, whatever is reported.
     """
     async with Kube.connect(kubeconfig) as kube, asyncio.TaskGroup() as tasks:
         networks = PodNetworks(kube, daemon)
-        hands = Hands(kube, networks, daemon)
+        hands = Hands(kube, networks, daemon, idle=idle)
         teller = Teller(kube, clock)
         dice = Random(seed)
         on_networks = Controller(NETWORK, kube, hands, teller, clock=clock, dice=dice)

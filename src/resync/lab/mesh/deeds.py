@@ -31,7 +31,9 @@ class Daemon(NetworkDaemon, Protocol):
 class Hands:
     """Carries out decisions; what fails becomes an outcome, so that the record can tell."""
 
-    def __init__(self, kube: Kube, networks: PodNetworks, daemon: Daemon) -> None:
+    def __init__(self, kube: Kube, networks: PodNetworks, daemon: Daemon, *, idle: bool = False) -> None:
+        """`idle`: say of what is done to pods that it has been done, and do nothing: to test who notices."""
+        self._idle = idle
         self._kube = kube
         self._networks = networks
         self._daemon = daemon
@@ -40,6 +42,8 @@ class Hands:
         """What came of it. `source` is the experiment's namespace and name."""
         if not isinstance(decision, Deed):
             return decision
+        if self._idle and not isinstance(decision, Commit):
+            return arrived(decision.operation)
         try:
             return await self._do(decision, source)
         except (KubeError, DaemonError) as error:
