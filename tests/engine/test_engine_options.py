@@ -74,6 +74,16 @@ def three_blocks() -> list[FullBlock]:
     return chain
 
 
+@pytest.mark.parametrize(
+    ("pod_name", "seed"), [("engine-0", 5), ("engine-7", 12), ("vllm-7d4f-x2k", 5), ("engine", 5)]
+)
+def test_the_pods_of_a_set_differ_by_the_number_in_their_name(
+    monkeypatch: pytest.MonkeyPatch, pod_name: str, seed: int
+) -> None:
+    monkeypatch.setenv("POD_NAME", pod_name)
+    assert parse(["--seed", "5"]).seed == seed
+
+
 def test_drop_event_leaves_out_one_event_of_one_block_once_and_only_after_its_time() -> None:
     first, second, third = three_blocks()
     happenings: list[Happening] = [Removed(first), Stored((first, second)), Stored((third,))]

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from resync.lab.addresses import Block
-from resync.lab.manifests import ENGINES_MAX, ROLES, LabOptions, PodPlan, pods_of, targets_of
+from resync.lab.manifests import ENGINES_MAX, ROLES, LabOptions, PodPlan, objects_of, pods_of, targets_of
 
 BLOCK = Block(42)
 USUAL = pods_of(LabOptions(), BLOCK)
@@ -56,6 +56,21 @@ def test_the_manifest_fixes_the_address_prometheus_was_told() -> None:
         metadata = cast("Mapping[str, Mapping[str, str]]", pod.manifest({})["metadata"])
         assert target.address == f"{metadata['annotations']['resync.dev/address']}:{pod.role.http_port}"
         assert (target.job, target.pod) == (pod.role.name, pod.name)
+
+
+def test_engines_and_gateway_are_sets_whose_pods_are_all_like_the_first() -> None:
+    made = list(objects_of(USUAL, {}))
+    assert [(one["kind"], cast("Any", one)["metadata"]["name"]) for one in made] == [
+        ("StatefulSet", "engine"),
+        ("StatefulSet", "gateway"),
+        ("Pod", "observer-0"),
+        ("Pod", "load-0"),
+    ]
+    spec = cast("Any", made[0])["spec"]
+    assert spec["replicas"] == 3
+    assert spec["template"]["metadata"]["annotations"] == {"resync.dev/address": USUAL[0].ip}
+    assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+    assert all(container(pod)["args"] == container(USUAL[0])["args"] for pod in USUAL[:3])
 
 
 @pytest.mark.parametrize("role", ["engine", "gateway", "load"])

@@ -38,6 +38,19 @@ def test_an_address_that_cannot_be_had_is_refused(wanted: str, why: str) -> None
         addresses.take("a", wanted)
 
 
+def test_a_pod_of_a_set_has_the_address_its_number_after_the_first_one_s() -> None:
+    addresses = Addresses("127.9.0.0/16")
+    assert [addresses.take(f"web-{n}", "127.9.0.7", n).pod_ip for n in (2, 0, 1)] == [
+        "127.9.0.9",
+        "127.9.0.7",
+        "127.9.0.8",
+    ]
+    with pytest.raises(NoAddressError, match=r"127\.9\.0\.7 \+ 1 belongs to another pod"):
+        addresses.take("another", "127.9.0.7", 1)
+    with pytest.raises(NoAddressError, match=r"127\.9\.0\.7 \+ 250 is not of this lab"):
+        addresses.take("another", "127.9.0.7", 250)
+
+
 def test_a_full_block_says_so() -> None:
     addresses = Addresses("127.9.0.0/16")
     for number in range(254):
