@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from resync.cluster import errors
-from resync.cluster.connecting import Cluster
+from resync.cluster.connecting import MERGE_PATCH, Cluster
 from resync.cluster.controllers import require_alive
 from resync.cluster.faults import (
     MANAGED_BY,
@@ -22,7 +22,7 @@ from resync.cluster.faults import (
     heal,
 )
 from resync.cluster.kinds import KINDS, installed
-from resync.cluster.manifests import Manifest, override
+from resync.cluster.manifests import Manifest, override, parse_manifest
 from resync.cluster.residues import residue, sweep
 from resync.cluster.targets import resolve
 from resync.kits.clocks import ManualClock
@@ -208,6 +208,35 @@ def test_residue_is_ours_only_and_sweeps_away(
         assert sweep(cluster, namespace).clean
     assert residue(cluster, namespace) == ()
     assert cluster.get(foreign.row.path(namespace, "theirs"), dict[str, Any])
+
+
+@pytest.mark.parametrize("injected", [True, False])
+def test_a_kill_that_has_happened_is_over_whatever_its_duration_says(
+    cluster: Cluster, namespace: str, *, injected: bool
+) -> None:
+    selector = {"namespaces": [namespace], "labelSelectors": {"app": "vllm"}}
+    spec = {"action": "pod-kill", "mode": "one", "selector": selector, "duration": "10m"}
+    kill = {
+        "apiVersion": "chaos-mesh.org/v1alpha1",
+        "kind": "PodChaos",
+        "metadata": {"name": "k"},
+        "spec": spec,
+    }
+    fault = apply(cluster, override(parse_manifest(kill), namespace=namespace), run_id="r1")
+    record = {
+        "id": f"{namespace}/engine-0",
+        "selectorKey": ".",
+        "phase": "Injected",
+        "injectedCount": 1,
+        "recoveredCount": 0,
+    }
+    met = [{"type": "AllInjected", "status": "True"}]
+    status = {"conditions": met, "experiment": {"desiredPhase": "Run", "containerRecords": [record]}}
+    if injected:
+        cluster.request("PATCH", fault.path, body={"status": status}, content_type=MERGE_PATCH)
+    (left,) = residue(cluster, namespace)
+    assert left.live(fault.created_s + 1.0) is not injected
+    assert sweep(cluster, namespace).clean
 
 
 @pytest.mark.usefixtures("two_sides")

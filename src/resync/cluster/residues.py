@@ -3,6 +3,7 @@
 Everything of ours carries our label, so a crash leaves nothing that could not be found. A residual fault is
 *live* until its own expiry (creation plus duration, as the mesh counts) and *expired* after it: the object
 then stays, which is normal, but with nothing left in force unless the mesh says that it did not recover.
+A kill that has happened is over at once, whatever its duration says.
 """
 
 import msgspec
@@ -27,6 +28,8 @@ class ResidualFault(msgspec.Struct, frozen=True, kw_only=True):
     expires_s: float | None
     deleting: bool
     recovered: bool
+    over: bool = False
+    """Whether it was a kill that has happened: nothing is in force, and its duration ends nothing."""
 
     @property
     def run_id(self) -> str:
@@ -35,7 +38,7 @@ class ResidualFault(msgspec.Struct, frozen=True, kw_only=True):
 
     def live(self, now_s: float) -> bool:
         """Whether its expiry is still to come (or never comes)."""
-        return self.expires_s is None or now_s < self.expires_s
+        return not self.over and (self.expires_s is None or now_s < self.expires_s)
 
     def __str__(self) -> str:
         """How messages name it."""
@@ -92,6 +95,7 @@ def _residual(item: FaultWire, kind: FaultKind) -> ResidualFault:
         expires_s=None if duration_s is None else applied.expires_s,
         deleting=item.metadata.deletion_timestamp is not None,
         recovered=item.holds("AllRecovered"),
+        over=item.spec.action in kind.one_shot_actions and item.injected,
     )
 
 
