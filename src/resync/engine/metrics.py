@@ -8,7 +8,7 @@ lacks.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -97,7 +97,8 @@ class EngineCollector(Collector):
 
 
 def registry(scheduler: Scheduler, pool: BlockPool, *, model: str, created_s: float) -> CollectorRegistry:
-    """A registry with the series of one engine and nothing else."""
+    """A registry with the series of one engine and, as in vLLM, of its process."""
     made = CollectorRegistry()
+    ProcessCollector(registry=made)
     made.register(EngineCollector(scheduler, pool, model=model, created_s=created_s))
     return made

@@ -10,7 +10,7 @@ Names and labels: AIBrix `pkg/cache/kvcache/metrics.go` and `pkg/plugins/gateway
 
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from resync.kvsync.configuration import IndexerKind
 from resync.kvsync.handlers import AppliedCounts
@@ -240,6 +240,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.sources = SourceFamilies(self.registry)
         self.router = RouterFamilies(self.registry)
         self.index = IndexFamilies(self.registry)
