@@ -4,7 +4,7 @@ from resync.run import recovering
 from resync.run.activities import judged, step
 from resync.run.runs import Run
 
-__all__ = ["converged_s"]
+__all__ = ["converged_s", "returned_s"]
 
 
 def converged_s(run_id: str) -> float:
@@ -16,6 +16,14 @@ def converged_s(run_id: str) -> float:
     """
     step(run_id, "recovery", _settled)
     return judged(run_id, "converged", "recovery")
+
+
+def returned_s(run_id: str) -> float:
+    """Seconds between the last answer of the process that was killed and the first of another; the worst pod.
+
+    Call it after `converged_s`, which takes the samples. Raises RunError without a run or samples.
+    """
+    return judged(run_id, "returned", "recovery")
 
 
 def _settled(run: Run) -> float:

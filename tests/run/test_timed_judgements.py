@@ -224,7 +224,7 @@ ENDED_S = WINDOW[0] + 2.0
 def recovery(*taken: Series) -> dict[str, Stage]:
     level = [7.0] * 41
     always = (series("resync_published_sequence", level), series("resync_applied_sequence", level))
-    found = stages(samples(*always, *taken), [POD], ended_s=ENDED_S, share_min=0.9)
+    found = stages(samples(*always, *taken), [POD], context(healed_s=ENDED_S), share_min=0.9)
     return {stage.name: stage for stage in found}
 
 

@@ -47,8 +47,8 @@ def judged(run_id: str, claim: str, phase: Phase | None) -> float:
 def engines_running(run: Run) -> Judgement:
     """All engines Running and Ready, none restarted since the run began; noted."""
     phase: Phase = "before" if run.plan is None else "after"
-    pods = run.must_world().engines()
-    run.note(PodsListed(at=run.now_s(), phase=phase, pods=pods))
-    found = judge_pods(pods, run.engines, phase, may_restart=run.profile.may_restart(run.touched()))
+    pods, gateways = run.must_world().engines(), run.must_world().gateways()
+    run.note(PodsListed(at=run.now_s(), phase=phase, pods=pods, gateways=gateways))
+    found = judge_pods(pods, run.engines, phase, allowed=run.profile.pods, touched=run.touched())
     run.note_judged(found)
     return found

@@ -4,7 +4,7 @@ Everything is computed from the records, nothing that the run concluded is taken
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from resync.run.claims import judge_all, judge_pods
@@ -13,6 +13,7 @@ from resync.run.evidence import (
     FaultHealed,
     FaultInjected,
     Phase,
+    PodSeen,
     PodsListed,
     Record,
     SamplesTaken,
@@ -20,7 +21,7 @@ from resync.run.evidence import (
     TargetsFrozen,
 )
 from resync.run.judgements import Context, Judgement
-from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
+from resync.run.profiles import DELAY, PROFILES, Pods, Profile, proven_on
 from resync.run.readings import RTT
 from resync.run.samples import Coverage, Samples
 from resync.run.settings import Settings
@@ -31,6 +32,9 @@ R = TypeVar("R")
 PHASES: tuple[Phase, ...] = ("baseline", "fault", "recovery", "after")
 DECISIVE = (*RTT, "resync_divergence_blocks", "resync_last_cut_timestamp_seconds")
 """Metrics whose coverage of the fault window is stated, and has to suffice."""
+
+WITNESSED = ("resync_published_sequence", "up")
+"""What is left of them while a gateway is gone."""
 
 
 def first(records: Iterable[Record], kind: type[R]) -> R | None:
@@ -58,8 +62,16 @@ class Case:
 
     @property
     def healed_s(self) -> float | None:
+        """When the fault was removed, None while it was not."""
         healed = every(self.records, FaultHealed)
         return min((h.gone_s for h in healed), default=None)
+
+    @property
+    def ended_s(self) -> float | None:
+        """When the fault was over: removed, or, where it happens once, when it had happened."""
+        if self.profile is None or not self.profile.one_shot:
+            return self.healed_s
+        return self.injected.at if self.injected is not None and self.healed_s is not None else None
 
     @property
     def frozen(self) -> TargetsFrozen | None:
@@ -91,7 +103,7 @@ class Case:
             frozen.engines,
             frozen.gateways,
             phase,
-            self.healed_s,
+            self.ended_s,
             self.profile or DELAY,
             self.touched,
             stood_s,
@@ -107,28 +119,54 @@ class Case:
 
     def pods(self) -> list[Judgement]:
         listed = every(self.records, PodsListed)
-        may = frozenset() if self.profile is None else self.profile.may_restart(self.touched)
-        return [judge_pods(one.pods, listed[0].pods, one.phase, may_restart=may) for one in listed]
+        allowed = Pods.SAME if self.profile is None else self.profile.pods
+        told = [
+            *((one.phase, one.pods, listed[0].pods, "engine") for one in listed),
+            *((one.phase, one.gateways, listed[0].gateways, "gateway") for one in listed if one.gateways),
+        ]
+        return [
+            judge_pods(now, before, phase, allowed=allowed, touched=self.touched, what=what)
+            for phase, now, before, what in told
+        ]
+
+    def spared(self) -> tuple[str, ...]:
+        """The pods that should have been killed and by what the API says of them afterwards were not."""
+        listed = every(self.records, PodsListed)
+        after = [one for one in listed if one.phase == "after"]
+        if self.profile is None or not self.profile.one_shot or not after:
+            return ()
+        then, now = ({p.pod_key: p for p in (*one.pods, *one.gateways)} for one in (listed[0], after[-1]))
+        both = sorted(self.touched & then.keys() & now.keys())
+        return tuple(pod for pod in both if _is_same(now[pod], then[pod]))
 
     def effect(self) -> Effect | None:
         baseline, fault, settings = self.samples("baseline"), self.samples("fault"), self.settings
         if baseline is None or fault is None or settings is None or self.frozen is None or self.fault is None:
             return None
         hit = proven_on(self.touched, self.frozen.engines)
-        return self.fault.judged(baseline, fault, hit, settings)
+        seen = self.fault.judged(baseline, fault, hit, settings)
+        alive = tuple(f"{pod} is the same, and was not started again, says the API" for pod in self.spared())
+        return replace(seen, doubts=(*seen.doubts, *alive))
 
     def recovery(self) -> Sequence[Stage]:
         """How the pods the fault was on recovered; nothing to tell without a healed fault."""
         samples, settings, frozen = self.samples("recovery"), self.settings, self.frozen
-        if samples is None or settings is None or frozen is None or self.healed_s is None:
+        context = self.context("recovery")
+        if samples is None or settings is None or frozen is None or context is None or self.ended_s is None:
             return ()
-        pods = proven_on(self.touched, frozen.engines)
-        found = stages(samples, pods, ended_s=self.healed_s, share_min=settings.routed_share_min)
+        pods = frozen.engines if context.gateway_killed else proven_on(self.touched, frozen.engines)
+        found = stages(samples, pods, context, share_min=settings.routed_share_min)
         return tuple(found)
 
     def coverage(self) -> Coverage | None:
         fault = self.samples("fault")
         if fault is None:
             return None
-        covers = [fault.coverage(metric) for metric in DECISIVE]
+        gone = self.touched if self.profile is not None and self.profile.one_shot else frozenset()
+        of_gateway = self.frozen is not None and not gone.isdisjoint(self.frozen.gateways)
+        covers = [fault.coverage(metric, gone) for metric in (WITNESSED if of_gateway else DECISIVE)]
         return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))
+
+
+def _is_same(now: PodSeen, before: PodSeen) -> bool:
+    return (now.uid, now.restarts) == (before.uid, before.restarts)

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from resync.run.absences import avoided, returned
 from resync.run.convergences import converged
 from resync.run.divergences import divergence, gaps, replays
 from resync.run.evidence import Phase, PodSeen
 from resync.run.judgements import Context, Finding, Judge, Judgement, Outcome, Part
 from resync.run.performance import apply_latency, request_errors, throughput
+from resync.run.profiles import Pods
 from resync.run.routings import routed
 from resync.run.samples import Samples
 from resync.run.timeliness import event_age, event_age_limit_ms, staleness
@@ -79,6 +81,14 @@ CLAIMS: tuple[Claim, ...] = (
         lambda _: 0.0, replays,
     ),
     Claim(
+        "avoided", "an engine that is gone is given no requests", "requests lost",
+        lambda _: 0.0, avoided,
+    ),
+    Claim(
+        "returned", "what was killed is back in time", "s",
+        lambda c: c.settings.restart_limit_s, returned,
+    ),
+    Claim(
         "converged", "after the fault every index is right and complete again in time", "s",
         lambda c: c.convergence_limit_s, converged,
     ),
@@ -105,32 +115,43 @@ def judge_pods(
     before: Sequence[PodSeen],
     phase: Phase,
     *,
-    may_restart: AbstractSet[str] = frozenset(),
+    allowed: Pods = Pods.SAME,
+    touched: AbstractSet[str] = frozenset(),
+    what: str = "engine",
 ) -> Judgement:
-    """All engines Running and Ready, none replaced since `before`, none restarted but those that may be."""
+    """All Running and Ready; none restarted or replaced since `before`, but `touched` as far as `allowed`."""
     known = {p.pod_key: p for p in before}
     bad = [p for p in now if p.phase != "Running" or not p.ready]
+    may = dict.fromkeys(touched, allowed)
     changed = [
-        p
-        for p in now
-        if p.pod_key in known and _changed(p, known[p.pod_key], may_restart=p.pod_key in may_restart)
+        p for p in now if p.pod_key in known and _changed(p, known[p.pod_key], may.get(p.pod_key, Pods.SAME))
     ]
     gone = sorted(known.keys() - {p.pod_key for p in now})
-    name, unit = "engines-running", "engines"
+    name, unit = f"{what}s-running", f"{what}s"
     running = float(len(now) - len(bad))
     if not now and not gone:
-        return Judgement(name, phase, Outcome.UNMEASURED, None, 1.0, unit, "no engine was found")
-    for pod_key, what in (
-        *((p.pod_key, f"engine not running ({p.phase}{'' if p.ready else ', not ready'})") for p in bad),
-        *((key, "engine gone") for key in gone),
-        *((p.pod_key, "engine restarted") for p in changed),
+        return Judgement(name, phase, Outcome.UNMEASURED, None, 1.0, unit, f"no {what} was found")
+    for pod_key, wrong in (
+        *((p.pod_key, f"{what} not running ({p.phase}{'' if p.ready else ', not ready'})") for p in bad),
+        *((key, f"{what} gone") for key in gone),
+        *((p.pod_key, f"{what} restarted") for p in changed),
     ):
-        found = Finding(what, pod_key, 1)
+        found = Finding(wrong, pod_key, 1)
         return Judgement(
             name, phase, Outcome.BREACHED, running, float(len(known) or len(now)), unit, str(found), found
         )
-    return Judgement(name, phase, Outcome.HELD, running, float(len(now)), unit, f"{len(now)} engines running")
+    return Judgement(
+        name,
+        phase,
+        Outcome.HELD,
+        running,
+        float(len(now)),
+        unit,
+        f"{len(now)} {what if len(now) == 1 else unit} running",
+    )
 
 
-def _changed(now: PodSeen, before: PodSeen, *, may_restart: bool) -> bool:
-    return now.uid != before.uid or (now.restarts != before.restarts and not may_restart)
+def _changed(now: PodSeen, before: PodSeen, allowed: Pods) -> bool:
+    if now.uid != before.uid:
+        return allowed is not Pods.REPLACED
+    return now.restarts != before.restarts and allowed is not Pods.RESTARTED

@@ -145,7 +145,7 @@ class ClusterWorld:
             namespace=made.namespace,
             plural=made.row.plural,
             fault_kind=made.kind,
-            action=f"{made.action}-reset" if made.resets else made.action or "",
+            action=_action_of(made),
             duration_s=made.duration_s,
             manifest=made.document,
             run=run_id,
@@ -330,6 +330,12 @@ class ClusterWorld:
     def close(self) -> None:
         """Give connections back."""
         self._cluster.close()
+
+
+def _action_of(made: manifests.Manifest) -> str:
+    """The action, and what makes another fault of it: a reset of connections, a gateway as its target."""
+    more = "-reset" if made.resets else "-gateway" if made.one_shot and made.hits_gateway else ""
+    return f"{made.action or ''}{more}"
 
 
 def _gone_but(orphan: orphans.Orphan) -> str:

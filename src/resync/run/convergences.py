@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from resync.run.answers import restart, settled_s
 from resync.run.evidence import Series
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
 from resync.run.samples import Samples
+
+HELD_S = 1.0
+"""How long an index has to stay converged to have recovered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +23,14 @@ class Convergence:
     behind: float
 
 
-def convergence(samples: Samples, pod: str, since_s: float) -> Convergence | None:
+def convergence(
+    samples: Samples, pod: str, ended_s: float, since_s: float | None = None, *, held_s: float = math.inf
+) -> Convergence | None:
     """The interval in which `pod` converged, `latest_s` None when it had not by the last sample.
 
-    None without samples.
+    In seconds after `ended_s`, when the fault ended; samples count from `since_s` on, where that is later:
+    what is said of a process that was killed is old news until another one answers. None without samples.
+    Once it has been converged for `held_s`, what comes later is another matter.
 
     A sample is good when the gateway has applied at least what had been published one sample earlier (at
     equality in both readings of one scrape a busy engine would never converge) and no block is wrong. It has
@@ -31,10 +39,11 @@ def convergence(samples: Samples, pod: str, since_s: float) -> Convergence | Non
     published = {t: v for s in samples.all("resync_published_sequence", pod_key=pod) for t, v in s.points}
     applied = _least(samples.all("resync_applied_sequence", pod_key=pod))
     wrong = _sum(samples.all("resync_divergence_blocks", pod_key=pod))
-    times = sorted(t for t in published.keys() & applied.keys() if t >= since_s)
+    first_s = ended_s if since_s is None else since_s
+    times = sorted(t for t in published.keys() & applied.keys() if t >= first_s)
     if not times:
         return None
-    last_bad, first_good, before = since_s, None, None
+    last_bad, first_good, before = ended_s, None, None
     for t in times:
         good = applied[t] >= published[t if before is None else before]
         if not good or wrong.get(t, 0.0) > 0:
@@ -43,10 +52,12 @@ def convergence(samples: Samples, pod: str, since_s: float) -> Convergence | Non
             first_good = t
         elif first_good is None:
             last_bad = t
+        if first_good is not None and t - first_good >= held_s:
+            break
         before = t
     behind = max(0.0, published[times[-1]] - applied[times[-1]])
-    latest = None if first_good is None else first_good - since_s
-    return Convergence(pod, last_bad - since_s, latest, behind)
+    latest = None if first_good is None else first_good - ended_s
+    return Convergence(pod, last_bad - ended_s, latest, behind)
 
 
 def _least(series: Sequence[Series]) -> dict[float, float]:
@@ -70,8 +81,40 @@ def converged(samples: Samples, context: Context) -> Iterable[Part]:
         yield Part(Outcome.UNMEASURED, "the fault was not healed, so nothing could converge")
         return
     limit = context.convergence_limit_s
+    since_s = counted_from_s(samples, context)
     for pod in context.engines:
-        yield _convergence_part(pod, convergence(samples, pod, context.healed_s), limit)
+        seen = None if since_s is None else recovered(samples, pod, context, since_s)
+        yield _convergence_part(pod, seen, limit)
+
+
+def recovered(samples: Samples, pod: str, context: Context, since_s: float) -> Convergence | None:
+    """As `convergence`, for that kind of fault.
+
+    After a kill samples reach over much that is later, and nothing recovers before a process is back.
+    """
+    assert context.healed_s is not None, "without an end there is no recovery"
+    if not context.profile.one_shot:
+        return convergence(samples, pod, context.healed_s, since_s)
+    found = convergence(samples, pod, context.healed_s, since_s, held_s=HELD_S)
+    waits = context.touched if context.gateway_killed or pod in context.touched else ()
+    gone_s = [one.silent_s - context.healed_s for p in waits if (one := restart(samples, p)) is not None]
+    return found and replace(found, earliest_s=max([found.earliest_s, *gone_s]))
+
+
+def counted_from_s(samples: Samples, context: Context) -> float | None:
+    """From when on samples tell of the recovery; None when what was killed did not come back.
+
+    Where nothing is taken away, that is the first sample of a cut made after a new process had answered.
+    """
+    if not context.profile.one_shot:
+        return context.healed_s
+    back_s = settled_s(samples, sorted(context.touched))
+    if back_s is None:
+        return None
+    cuts = samples.all("resync_last_cut_timestamp_seconds")
+    firsts = [next((t for t, cut in one.points if min(t, cut) >= back_s), None) for one in cuts]
+    known = [t for t in firsts if t is not None]
+    return max(known) if known and len(known) == len(firsts) else None
 
 
 def _convergence_part(pod: str, seen: Convergence | None, limit_s: float) -> Part:

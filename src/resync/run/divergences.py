@@ -7,7 +7,7 @@ some held twice).
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
 from resync.run.samples import HOLE_INTERVALS, Samples
@@ -66,12 +66,17 @@ def _audit_whole(samples: Samples, context: Context) -> Iterable[Part]:
     audited = [v for s in samples.all("resync_gateways_audited") for _, v in samples.inside(s)]
     if not selected or not audited:
         yield Part(Outcome.UNMEASURED, "the observer did not say how many gateways it audits")
-    elif (usual := statistics.median_low(audited)) < (all_of := max([*selected, len(context.gateways)])):
+    elif (usual := _usual(audited, context)) < (all_of := max([*selected, len(context.gateways)])):
         yield Part(Outcome.UNMEASURED, f"{usual:g} of {all_of:g} gateways audited")
     have = {(s.labels.get("pod_key"), s.labels.get("kind")) for s in samples.all("resync_divergence_blocks")}
     lacking = [f"{pod} ({kind})" for pod in context.engines for kind in KINDS if (pod, kind) not in have]
     if lacking:
         yield Part(Outcome.UNMEASURED, f"no divergence sampled for {lacking[0]}")
+
+
+def _usual(audited: Sequence[float], context: Context) -> float:
+    """How many are audited as a rule; where a gateway was killed, once it is back."""
+    return max(audited) if context.gateway_killed else statistics.median_low(audited)
 
 
 def _audit_fresh(samples: Samples, context: Context) -> Iterable[Part]:

@@ -111,10 +111,11 @@ class CheckPassed(_Record, frozen=True, kw_only=True):
 
 
 class PodsListed(_Record, frozen=True, kw_only=True):
-    """The engines' pods in one phase."""
+    """The engines' pods in one phase, and the gateways'."""
 
     phase: Phase
     pods: list[PodSeen]
+    gateways: list[PodSeen] = []
 
 
 class SamplesTaken(_Record, frozen=True, kw_only=True):

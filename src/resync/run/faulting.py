@@ -50,9 +50,10 @@ def inject(run: Run, manifest: str) -> None:
         )
     )
     run.injected = world.inject(run.plan)
+    run.injected_at_s = run.now_s()
     run.note(
         evidence.FaultInjected(
-            at=run.now_s(),
+            at=run.injected_at_s,
             name=run.plan.name,
             created_s=run.injected.created_s,
             expires_s=run.injected.expires_s,

@@ -72,6 +72,8 @@ class Context:
     gateways: Sequence[str]
     phase: Phase
     healed_s: float | None = None
+    """When the fault was over: removed, or, where it happens once, when it had happened."""
+
     profile: Profile = DELAY
     touched: frozenset[str] = frozenset()
     """Pods the fault was on, as pod_keys."""
@@ -89,6 +91,11 @@ class Context:
         wanted = scope is Scope.TOUCHED
         engines = [pod for pod in self.engines if (pod in self.touched) is wanted]
         return replace(self, engines=engines, excused=frozenset(self.engines) - frozenset(engines))
+
+    @property
+    def gateway_killed(self) -> bool:
+        """Whether a gateway was killed, so that nothing can be asked of it for a while."""
+        return self.profile.one_shot and not self.touched.isdisjoint(self.gateways)
 
     @property
     def blind_s(self) -> float:

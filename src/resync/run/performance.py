@@ -36,16 +36,18 @@ def throughput(samples: Samples, context: Context) -> Iterable[Part]:
         yield Part(Outcome.HELD, seen, rate)
 
 
+def failed(samples: Samples) -> float:
+    """How many requests of the load ended in anything but 200."""
+    return sum(samples.growth(s)[0] for s in samples.all(COMPLETED) if s.labels.get("status") != OK)
+
+
 def request_errors(samples: Samples, context: Context) -> Iterable[Part]:
-    ended = samples.all(COMPLETED)
-    total = sum(samples.growth(s)[0] for s in ended)
-    failed = sum(samples.growth(s)[0] for s in ended if s.labels.get("status") != OK)
+    total, bad = sum(samples.growth(s)[0] for s in samples.all(COMPLETED)), failed(samples)
     if not total:
         yield Part(Outcome.NOT_EXERCISED, "no request ended")
         return
-    seen = f"{failed:g} of {total:g} requests failed"
-    if failed > context.settings.request_error_share_max * total:
-        found = Finding("requests failed", ", ".join(context.gateways), failed)
-        yield Part(Outcome.BREACHED, f"{found} ({total:g} ended)", failed / total, found)
+    if bad > context.settings.request_error_share_max * total:
+        found = Finding("requests failed", ", ".join(context.gateways), bad)
+        yield Part(Outcome.BREACHED, f"{found} ({total:g} ended)", bad / total, found)
     else:
-        yield Part(Outcome.HELD, seen, failed / total)
+        yield Part(Outcome.HELD, f"{bad:g} of {total:g} requests failed", bad / total)

@@ -141,7 +141,10 @@ def _targets(run: Run, world: World, manifest: str) -> None:
             action=plan.action,
         )
     )
-    run.note(evidence.PodsListed(at=run.now_s(), phase="baseline", pods=list(run.engines)))
+    listed = evidence.PodsListed(
+        at=run.now_s(), phase="baseline", pods=list(run.engines), gateways=list(run.gateways)
+    )
+    run.note(listed)
 
 
 def _prometheus(run: Run, world: World, settings: Settings) -> None:

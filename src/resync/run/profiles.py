@@ -27,6 +27,7 @@ class Pods(StrEnum):
 
     SAME = "neither restarted nor replaced"
     RESTARTED = "restarted in place"
+    REPLACED = "replaced by a pod of the same name"
 
 
 Asserted = Mapping[str, Scope]
@@ -63,14 +64,13 @@ class Profile:
     """How long an engine may have stopped answering before Kubernetes says that it is not ready: meanwhile it
     cannot be told whether it is gone, and no cut is taken."""
 
+    one_shot: bool = False
+    """Whether it happens once: nothing stands, nothing is taken away, and it is over when it has happened."""
+
     def late_s(self, stood_s: float, restart_limit_s: float) -> float:
         """How much later than after a fault that ends at once everything may be as before."""
         waits = stood_s if self.heals_late else 0.0
-        return waits + (restart_limit_s if self.pods is Pods.RESTARTED else 0.0)
-
-    def may_restart(self, touched: frozenset[str]) -> frozenset[str]:
-        """Of the pods the fault was on, those whose process may have been started again."""
-        return touched if self.pods is Pods.RESTARTED else frozenset()
+        return waits + (0.0 if self.pods is Pods.SAME else restart_limit_s)
 
     def asserted(self, phase: Phase) -> Asserted:
         """The claims of that phase, each with the engines it is judged for."""
@@ -82,6 +82,17 @@ class Profile:
         }
         return rows.get(phase, {})
 
+
+KILLED: Asserted = {
+    **dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),
+    "avoided": Scope.TOUCHED,
+}
+BACK: Asserted = {
+    "returned": Scope.TOUCHED,
+    "divergence": Scope.UNTOUCHED,
+    "gaps": Scope.UNTOUCHED,
+    "converged": Scope.EVERY,
+}
 
 DELAY = Profile(fault=STEADY, recovery=RECOVERED, slows_events=True)
 
@@ -100,6 +111,19 @@ PROFILES: Mapping[tuple[str, str], Profile] = {
         recovery={"divergence": Scope.UNTOUCHED, "gaps": Scope.EVERY, "converged": Scope.EVERY},
         pods=Pods.RESTARTED,
         blind_s=4.0,
+    ),
+    ("PodChaos", "pod-kill"): Profile(
+        fault=KILLED, recovery=BACK, pods=Pods.REPLACED, blind_s=4.0, one_shot=True
+    ),
+    ("PodChaos", "container-kill"): Profile(
+        fault=KILLED, recovery=BACK, pods=Pods.RESTARTED, blind_s=4.0, one_shot=True
+    ),
+    ("PodChaos", "pod-kill-gateway"): Profile(
+        fault={"divergence": Scope.EVERY},
+        recovery=dict.fromkeys(("returned", "divergence", "replays", "converged"), Scope.EVERY),
+        pods=Pods.REPLACED,
+        blind_s=4.0,
+        one_shot=True,
     ),
 }
 """By kind and action of the fault object."""

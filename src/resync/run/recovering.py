@@ -8,13 +8,10 @@ raise for it.
 import contextlib
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.run.convergences import convergence
+from resync.run.convergences import HELD_S, convergence
 from resync.run.errors import UnmeasuredError
 from resync.run.runs import Run
 from resync.run.sampling import look, settle_s, take
-
-HOLD_S = 1.0
-"""How long it has to stay converged before the wait ends."""
 
 MARGIN_S = 1.0
 HITS = "resync_load_allowed_hits_total"
@@ -28,14 +25,14 @@ def settle(run: Run) -> None:
     if run.healed_s is None or run.injected is None:
         raise UnmeasuredError("the fault was not healed, so nothing can recover", next_step="heal it first")
     since_s = run.healed_s
-    limit_s = run.context("recovery").convergence_limit_s + HOLD_S + MARGIN_S
+    limit_s = run.context("recovery").convergence_limit_s + HELD_S + MARGIN_S
 
     def converged() -> bool:
         now_s = run.now_s()
         samples = look(run, QUESTIONS, (since_s, now_s))
         seen = [convergence(samples, p.pod_key, since_s) for p in run.engines]
         times = [c.latest_s for c in seen if c is not None and c.latest_s is not None]
-        held = len(times) == len(run.engines) and now_s - since_s - max(times) >= HOLD_S
+        held = len(times) == len(run.engines) and now_s - since_s - max(times) >= HELD_S
         run.converged_at_s = since_s + max(times) if held else None
         return held
 

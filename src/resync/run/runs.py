@@ -51,6 +51,7 @@ class Run:
         self.gateways: Sequence[PodSeen] = ()
         self.plan: FaultPlan | None = None
         self.injected: Injected | None = None
+        self.injected_at_s: float | None = None
         self.proven_from_s: float | None = None
         self.observed: tuple[float, float] | None = None
         self.healed_s: float | None = None
@@ -148,7 +149,7 @@ class Run:
             [p.pod_key for p in self.engines],
             [p.pod_key for p in self.gateways],
             phase,
-            self.healed_s,
+            self.injected_at_s if self.profile.one_shot else self.healed_s,
             self.profile,
             self.touched(),
             self.stood_s(),

@@ -10,6 +10,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from resync.metrics import counts
@@ -80,9 +81,9 @@ class Samples:
         counts = [self.growth(s) for s in series]
         return Count(sum(t for t, _ in counts), all(e for _, e in counts), len(series))
 
-    def growth(self, series: Series) -> tuple[float, bool]:
-        """How much one counter grew in the window, and whether that is exact."""
-        return self._grown(series, self.window)
+    def growth(self, series: Series, window: Window | None = None) -> tuple[float, bool]:
+        """How much one counter grew in the window (or a part of it), and whether that is exact."""
+        return self._grown(series, window or self.window)
 
     def awake_growth(self, series: Series) -> float:
         """How much one counter grew while the runner did not stand still: for counts of timed things."""
@@ -111,9 +112,12 @@ class Samples:
         values = [v for s in self.all(metric) for _, v in self.inside(s)]
         return summary(values) if values else None
 
-    def coverage(self, metric: str) -> Coverage:
-        """How well the worst series of `metric` covers the window; nothing at all when there is no series."""
-        covers = [self._cover(s) for s in self.all(metric)]
+    def coverage(self, metric: str, but: AbstractSet[str] = frozenset()) -> Coverage:
+        """How well the worst series of `metric` covers the window; nothing at all when there is no series.
+
+        Left out are those about the pods `but`.
+        """
+        covers = [self._cover(s) for s in self.all(metric) if s.labels.get("pod_key") not in but]
         if not covers:
             return Coverage(0.0, self.window_s)
         return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))

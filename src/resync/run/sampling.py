@@ -58,6 +58,7 @@ GAUGES = (
     "resync_load_last_sent_timestamp_seconds",
     "resync_load_asked_rate",
     "up",
+    "process_start_time_seconds",
 )
 HISTOGRAMS = ("resync_gateway_event_age_seconds", "aibrix_kvcache_zmq_event_processing_duration_seconds")
 

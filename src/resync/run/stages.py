@@ -1,17 +1,21 @@
 """How a source recovered, stage by stage: noticed, asked for a replay, got it, right again, used again.
 
 Each stage is a fact of which samples are moments: it was not so at one scrape and was so at the next, so its
-time is an interval, in seconds after the end of the fault (below 0: while it still stood). What did not
-happen within the recovery's samples stays in the result as what it is, a censored time: `latest_s` is None
-and `earliest_s` is how long it was waited for. A stage nobody entered (no replay was needed) is absent.
+time is an interval, in seconds after the end of the fault (below 0: while it still stood); of a kill, after
+the mesh had reported it. What did not happen within the recovery's samples stays in the result as what it is,
+a censored time: `latest_s` is None and `earliest_s` is how long it was waited for. A stage nobody entered (no
+replay was needed) is absent.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from resync.run.convergences import convergence
+from resync.run.answers import restart
+from resync.run.convergences import counted_from_s, recovered
 from resync.run.evidence import Series
+from resync.run.judgements import Context
 from resync.run.samples import Samples
 
 COUNTED: Mapping[str, tuple[str, ...]] = {
@@ -39,22 +43,35 @@ class Stage:
     latest_s: float | None
 
 
-def stages(samples: Samples, pods: Sequence[str], *, ended_s: float, share_min: float) -> Iterator[Stage]:
+def stages(samples: Samples, pods: Sequence[str], context: Context, *, share_min: float) -> Iterator[Stage]:
     """Every stage that was entered, for each of `pods`, in order; the last is the router's, for all of them.
 
-    `samples` reach back to the injection; `ended_s` is when the fault was gone.
+    `samples` reach back to the injection. What was killed has one more: back.
     """
+    ended_s = context.healed_s
+    assert ended_s is not None, "without an end there is no recovery"
+    for pod in sorted(context.touched) if context.profile.one_shot else ():
+        yield from _back(samples, pod, ended_s)
     for pod in pods:
-        yield from _of(samples, pod, ended_s)
+        yield from _of(samples, pod, context, ended_s)
     used = _used_again(samples, ended_s, share_min)
     if used is not None:
         yield used
 
 
-def _of(samples: Samples, pod: str, ended_s: float) -> Iterator[Stage]:
+def _back(samples: Samples, pod: str, ended_s: float) -> Iterator[Stage]:
+    """The first answer of a new process."""
+    found = restart(samples, pod)
+    if found is not None:
+        latest_s = None if found.back_s is None else found.back_s - ended_s
+        yield Stage("back", pod, found.silent_s - ended_s, latest_s)
+
+
+def _of(samples: Samples, pod: str, context: Context, ended_s: float) -> Iterator[Stage]:
     seen: set[str] = set()
     for name, metrics in COUNTED.items():
-        grown = [g for m in metrics for s in samples.all(m, pod_key=pod) if (g := first_growth(s, samples))]
+        counters = [(s, _births(samples, m, pod)) for m in metrics for s in samples.all(m, pod_key=pod)]
+        grown = [g for s, births in counters if (g := first_growth(s, samples, births))]
         if grown:
             seen.add(name)
             earliest, latest = min(grown)
@@ -62,17 +79,27 @@ def _of(samples: Samples, pod: str, ended_s: float) -> Iterator[Stage]:
     for name, owed in MUST_FOLLOW.items():
         if name in seen and owed not in seen:
             yield Stage(owed, pod, samples.window[1] - ended_s, None)
-    turned = convergence(samples, pod, ended_s)
+    since_s = counted_from_s(samples, context)
+    turned = None if since_s is None else recovered(samples, pod, context, since_s)
     if turned is not None:
         yield Stage("converged", pod, turned.earliest_s, turned.latest_s)
 
 
-def first_growth(series: Series, samples: Samples) -> tuple[float, float] | None:
+def _births(samples: Samples, counter: str, pod: str) -> Mapping[float, float]:
+    """When the counter began to count, as it says itself at each scrape."""
+    created = f"{counter.removesuffix('_total')}_created"
+    return {t: v for s in samples.all(created, pod_key=pod) for t, v in s.points}
+
+
+def first_growth(
+    series: Series, samples: Samples, births: Mapping[float, float] = MappingProxyType({})
+) -> tuple[float, float] | None:
     """Between which two samples a counter first grew in the window; None when it never did."""
     points = [p for p in series.points if p[0] <= samples.window[1]]
     for (before_s, before), (at_s, value) in itertools.pairwise(points):
-        # A counter that fell was born again: what it shows now, it has grown.
-        if at_s >= samples.window[0] and (value > before or (value < before and value > 0)):
+        # A counter that fell, or began anew, was born again: what it shows now, it has grown.
+        reborn = value < before or births.get(before_s) != births.get(at_s)
+        if at_s >= samples.window[0] and (value > before or (reborn and value > 0)):
             return before_s, at_s
     return None
 

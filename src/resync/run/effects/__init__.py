@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from resync.run.effects.delay import Delay
 from resync.run.effects.downtime import Downtime
 from resync.run.effects.partition import Partition
+from resync.run.effects.replacement import Replacement
 from resync.run.effects.signs import Effect, FaultEffect, PodEffect, Sign
 from resync.run.effects.surge import Surge
 from resync.run.errors import RefusedError
@@ -16,6 +17,9 @@ EFFECTS: Mapping[tuple[str, str], FaultEffect] = {
     ("NetworkChaos", "partition"): Partition(),
     ("NetworkChaos", "partition-reset"): Partition(),
     ("PodChaos", "pod-failure"): Downtime(),
+    ("PodChaos", "pod-kill"): Replacement(),
+    ("PodChaos", "pod-kill-gateway"): Replacement(),
+    ("PodChaos", "container-kill"): Replacement(),
     ("Load", "surge"): Surge(),
 }
 """By kind and action of the fault object."""

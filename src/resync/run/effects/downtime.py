@@ -6,12 +6,10 @@ fault has a hand in that. A pod that answers inside the fault was not down.
 
 from collections.abc import Sequence
 
+from resync.run.answers import UP, scrapes
 from resync.run.effects.signs import Effect, PodEffect, Sign, doubts_of
-from resync.run.evidence import Series
 from resync.run.samples import Samples
 from resync.run.settings import Settings
-
-UP = "up"
 
 
 class Downtime:
@@ -29,7 +27,7 @@ class Downtime:
 
     def calm(self, samples: Samples, pod_key: str, settings: Settings) -> bool:
         """Whether the pod answered every scrape."""
-        return bool(_scrapes(samples, pod_key)) and all(up for _, up in _scrapes(samples, pod_key))
+        return bool(scrapes(samples, pod_key)) and all(up for _, up in scrapes(samples, pod_key))
 
     def signs(
         self,
@@ -40,7 +38,7 @@ class Downtime:
     ) -> list[Sign]:
         """One for every scrape."""
         words = {True: f"{pod_key} answered a scrape", False: f"{pod_key} did not answer a scrape"}
-        return [Sign(t, shows=not up, says=words[bool(up)]) for t, up in _scrapes(seen, pod_key)]
+        return [Sign(t, shows=not up, says=words[bool(up)]) for t, up in scrapes(seen, pod_key)]
 
     def back(
         self,
@@ -50,7 +48,7 @@ class Downtime:
         settings: Settings,
     ) -> float | None:
         """The first scrape that was answered."""
-        return next((t for t, up in _scrapes(seen, pod_key) if up), None)
+        return next((t for t, up in scrapes(seen, pod_key) if up), None)
 
     def judged(self, baseline: Samples, fault: Samples, pods: Sequence[str], settings: Settings) -> Effect:
         """No scrape answered, in any piece of the window."""
@@ -60,15 +58,3 @@ class Downtime:
         signs = self.signs(baseline, fault, pod_key, settings)
         doubts = doubts_of(signs, pod_key, fault.window, fault.interval_s)
         return PodEffect(pod_key, {"unanswered_scrapes": float(sum(s.shows for s in signs))}, doubts)
-
-
-def _scrapes(samples: Samples, pod_key: str) -> list[tuple[float, float]]:
-    points = (p for s in samples.all(UP) if _about(s, pod_key) for p in samples.inside(s))
-    return sorted(points)
-
-
-def _about(series: Series, pod_key: str) -> bool:
-    """`up` carries what the scrape configuration attaches: the pod's name, on a cluster its namespace too."""
-    namespace, _, name = pod_key.partition("/")
-    labels = series.labels
-    return labels.get("pod") == name and labels.get("namespace", namespace) == namespace
