@@ -57,6 +57,11 @@ SETTINGS = {
         "RESYNC_FAULT_DURATION": "8s",
         "RESYNC_CONVERGENCE_LIMIT": "3s",
     },
+    "engine-pod-kill": {
+        "RESYNC_BASELINE": "2s",
+        "RESYNC_FAULT_DURATION": "6s",
+        "RESYNC_CONVERGENCE_LIMIT": "3s",
+    },
 }
 """What differs from the experiment as it is, which would wait longer for what is broken."""
 

@@ -65,6 +65,7 @@ NEWS = ("--engine-arg=--news-every", "--engine-arg=10")
 
 
 RESTARTED = Predicted("pod-failure", "divergence", ("phantom",), Where.HIT)
+RETURNED = Predicted("engine-pod-kill", "divergence", ("phantom",), Where.HIT)
 LOST = ("missing", "phantom")
 """What is lost is stores and removals alike; the sentence names the more frequent one."""
 
@@ -104,8 +105,8 @@ MUTANTS = (
     ),
     Mutant(
         "kept-on-return", "AIBrix `kvevent/manager.go:205`",
-        "keeps the blocks of a pod that is gone for the one that comes back under its name", None,
-        "no experiment of today replaces a pod: it takes pod-kill",
+        "keeps the blocks of a pod that is gone for the one that comes back under its name",
+        RETURNED,
     ),
     Mutant(
         "removal-for-all-pods", "AIBrix `sync_hash.go` before #2723",
@@ -159,6 +160,7 @@ CONTROLS = (
     Mutant("healthy-delayed", "", "nothing", _delayed(*ANYTHING)),
     Mutant("healthy-cut", "", "nothing", _cut(*ANYTHING)),
     Mutant("healthy-restarted", "", "nothing", RESTARTED),
+    Mutant("healthy-returned", "", "nothing", RETURNED),
     Mutant("healthy-hurried", "", "nothing", Predicted("high-load", "divergence", ANYTHING, Where.ANY)),
     Mutant("healthy-told-news", "", "nothing", _delayed(*ANYTHING, lab=NEWS)),
     Mutant("healthy-held-twice", "", "nothing", _delayed(*ANYTHING, lab=HELD_TWICE)),
