@@ -71,7 +71,7 @@ detection: $(STAMP) ## every deliberate defect against its experiment; writes do
 	$(BIN)/python -m benchmarks.detection
 
 docs: $(STAMP) ## write the generated pages
-	$(BIN)/python docs/tables.py
+	PYTHONPATH=tests/gates $(BIN)/python docs/tables.py
 
 clean: ## remove what the targets above made in this tree
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

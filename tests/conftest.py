@@ -13,6 +13,8 @@ from resync.lab import children
 from resync.lab.handle import LabHandle, running_lab
 from resync.lab.prometheus import Target, find_binary, prepared
 
+pytest_plugins = ["scenario_claims"]
+
 FreshLab = Callable[..., LabHandle]
 Serving = Callable[[Path, Sequence[Target]], AbstractContextManager[str]]
 

@@ -78,6 +78,7 @@ TIER = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else [
 
 
 @pytest.mark.parametrize("experiment", TIER)
+@pytest.mark.scenario("failure/killed-run", "failure/swept")
 def test_it_ends_by_its_own_expiry_and_can_be_swept(
     lab: LabHandle, begin: Begin, standing: Standing, command: Command, experiment: str
 ) -> None:

@@ -13,6 +13,7 @@ SHORT = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_SURGE_RATE": "30"}
 
 
 @pytest.mark.alone
+@pytest.mark.scenario("failure/high-load")
 def test_a_healthy_system_keeps_up_with_a_surge(run: Run) -> None:
     ran = run("high-load", **SHORT)
     assert ran.code == 0, ran.told()

@@ -19,6 +19,7 @@ MEASURED = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_BASELINE": "4s"}
 
 @pytest.mark.alone
 @pytest.mark.parametrize(("direction", "age_ms", "rtt_ms"), DIRECTIONS)
+@pytest.mark.scenario("failure/network-delay")
 def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
     run: Run, direction: str, age_ms: float, rtt_ms: float
 ) -> None:
@@ -63,6 +64,7 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize(("flaw", "says"), DEFECTS.items(), ids=DEFECTS)
+@pytest.mark.scenario("failure/broken-system")
 def test_a_real_defect_fails_and_the_sentence_names_kind_pod_and_count(
     lab: LabHandle, run: Run, flaw: str, says: str
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_real_defect_fails_and_the_sentence_names_kind_pod_and_count(
         ran.is_honest()
 
 
+@pytest.mark.scenario("failure/second-run")
 def test_of_two_runs_at_once_the_second_is_refused_with_a_clear_sentence(begin: Run, tmp_path: Path) -> None:
     first, other = tmp_path / "first", tmp_path / "other"
     first.mkdir()

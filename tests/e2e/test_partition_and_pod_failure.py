@@ -30,6 +30,7 @@ def touched(ran: Any) -> str:
     return str(pod)
 
 
+@pytest.mark.scenario("failure/network-partition")
 def test_a_partition_heals_with_the_next_retransmission_and_is_caught_up(run: Run) -> None:
     ran = run("network-partition", **LONGER)
     assert ran.code == 0, ran.told()
@@ -42,6 +43,7 @@ def test_a_partition_heals_with_the_next_retransmission_and_is_caught_up(run: Ru
     ran.is_honest()
 
 
+@pytest.mark.scenario("failure/network-partition-reset")
 def test_what_a_reset_loses_is_asked_for_comes_complete_and_the_index_is_right_again(run: Run) -> None:
     ran = run("network-partition-reset", **LONGER)
     assert ran.code == 0, ran.told()
@@ -75,6 +77,7 @@ def test_a_failure_that_somebody_undoes_while_the_mesh_reports_it_proves_nothing
     ran.is_honest()
 
 
+@pytest.mark.scenario("failure/pod-failure")
 def test_an_engine_that_fails_comes_back_in_place_and_its_index_is_right_again(
     lab: LabHandle, run: Run
 ) -> None:

@@ -34,6 +34,7 @@ def proves_nothing(ran: Any, says: str) -> None:
     ran.is_honest()
 
 
+@pytest.mark.scenario("failure/nothing-selected")
 def test_a_selector_that_matches_nothing(run: Run) -> None:
     proves_nothing(run(RESYNC_ENGINE_SELECTOR="app=nobody"), "matches no pod")
 
@@ -46,6 +47,7 @@ IGNORED = {
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.scenario("failure/no-effect")
 def test_a_link_that_ignores_a_fault_while_the_mesh_says_injected(
     run: Run, fresh_lab: FreshLab, tmp_path: Path
 ) -> None:
@@ -56,6 +58,7 @@ def test_a_link_that_ignores_a_fault_while_the_mesh_says_injected(
         proves_nothing(run(experiment, where=deaf, cwd=directory), f"reports the fault injected, but {says}")
 
 
+@pytest.mark.scenario("failure/fault-ended-early")
 def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run, standing: Standing) -> None:
     running = begin()
     running.appeared("effect-proven")
@@ -65,6 +68,7 @@ def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run,
     proves_nothing(running.finished(), "lost its effect|was gone before the window ended")
 
 
+@pytest.mark.scenario("failure/metrics-lost")
 def test_a_prometheus_that_is_deleted_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
     mine = fresh_lab()
     running = begin(where=mine)
@@ -96,6 +100,7 @@ def now_s(lab: LabHandle) -> float:
     return lab.query("vector(1)")[0].value[0]
 
 
+@pytest.mark.scenario("failure/never-exercised")
 def test_nothing_held_and_nothing_indexed(run: Run, fresh_lab: FreshLab) -> None:
     """Two empty sets agree, and prove nothing."""
     proves_nothing(run(where=fresh_lab("--no-load"), **UNSTEADY), "does not move|is not there|not exercised")

@@ -58,6 +58,7 @@ def stopped_in_time(running: Running, path: Path_, standing: Standing, number: s
 
 
 @pytest.mark.parametrize("kind", STOPPED)
+@pytest.mark.scenario("failure/stopped-run")
 def test_sigterm_heals_and_is_void(begin: Running, path: Path_, standing: Standing, kind: str) -> None:
     running = begin()
     running.appeared(kind)
@@ -84,6 +85,7 @@ def expires_s(faults: list[dict[str, Any]]) -> float:
 
 
 @pytest.mark.parametrize("kind", TIER)
+@pytest.mark.scenario("failure/killed-run")
 def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
     lab: LabHandle, begin: Running, path: Path_, standing: Standing, *, command: Command, kind: str
 ) -> None:

@@ -63,6 +63,7 @@ def test_an_overloaded_match_is_passed_over_and_counted(
     assert registry.get_sample_value("aibrix_prefix_cache_load_imbalance_total", labels) == 1
 
 
+@pytest.mark.scenario("errors/no-target-pod")
 def test_no_engine_is_an_error_that_says_nothing_was_sent(
     routing: Routing, registry: CollectorRegistry
 ) -> None:
@@ -72,6 +73,7 @@ def test_no_engine_is_an_error_that_says_nothing_was_sent(
     assert registry.get_sample_value("aibrix_prefix_cache_routing_errors_total", labels) == 1
 
 
+@pytest.mark.scenario("errors/tokenize-failed")
 def test_a_prompt_that_came_as_text_goes_to_the_least_loaded_and_is_counted(
     routing: Routing, registry: CollectorRegistry
 ) -> None:

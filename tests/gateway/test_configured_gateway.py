@@ -52,6 +52,7 @@ def test_without_kv_sync_nobody_is_subscribed_to_and_the_metrics_say_so(local: A
     assert not any(pod["exact"] for pod in pods.values())
 
 
+@pytest.mark.scenario("errors/kv-sync-without-remote-tokenizer")
 def test_sync_without_the_tokenizer_stays_off_and_is_warned_of(
     fleet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_variable_that_cannot_be_read_is_one_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.scenario("errors/full-index")
 def test_a_limit_that_is_reached_is_on_the_page_and_the_source_is_not_exact(
     fleet: Any, complete: Any, prompt_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def whole(fleet: Any, api: ApiProcess, pods: Pods) -> tuple[Any, Any]:
     return gateway, observer
 
 
+@pytest.mark.scenario("pod-lifecycle/add", "pod-lifecycle/no-kv-events-label")
 def test_only_engines_that_publish_are_followed(fleet: Any, whole: tuple[Any, Any]) -> None:
     gateway, observer = whole
     page = observer.wait_for("an audit", lambda page: page.value("resync_gateways_audited") == 1)
@@ -83,6 +84,7 @@ def test_only_engines_that_publish_are_followed(fleet: Any, whole: tuple[Any, An
         assert fleet.engines[2].pod_key not in found.text
 
 
+@pytest.mark.scenario("pod-lifecycle/delete")
 def test_a_pod_that_leaves_takes_its_entries_and_series_with_it(
     fleet: Any, whole: tuple[Any, Any], pods: Pods, complete: Any, prompt_of: Any
 ) -> None:

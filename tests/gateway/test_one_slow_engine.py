@@ -11,6 +11,7 @@ FOLLOWED_S_MAX = 10.0
 """Well below the 20 s that a replay may take to begin: for so long the silent engine keeps its own task."""
 
 
+@pytest.mark.scenario("errors/replay-port-closed")
 def test_an_engine_that_hangs_from_the_start_keeps_nobody_waiting(
     fleet: Any, complete: Any, prompt_of: Any
 ) -> None:

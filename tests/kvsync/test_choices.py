@@ -89,34 +89,59 @@ UNWANTED = {
     "pending": replace(POD, phase="Pending"),
     "failed": replace(POD, phase="Failed"),
     "succeeded": replace(POD, phase="Succeeded"),
+    "of a node that is silent": replace(POD, phase="Unknown"),
     "being deleted": replace(POD, deleting=True),
 }
 OTHER = {
     "another address": replace(POD, ip="127.0.0.9"),
     "another pod of that name": replace(POD, uid="uid-2"),
     "another model": replace(POD, labels={**POD.labels, fleet.LABEL_MODEL: "other"}),
+    "another model by annotation": replace(
+        POD, labels={fleet.LABEL_ENABLED: "true"}, annotations={fleet.LABEL_MODEL: "other"}
+    ),
     "another container": replace(POD, restarts=1),
 }
 
 
 @pytest.mark.parametrize("name", UNWANTED)
+@pytest.mark.scenario(
+    "pod-lifecycle/no-kv-events-label",
+    "pod-lifecycle/no-model",
+    "pod-lifecycle/no-ip",
+    "pod-lifecycle/not-running",
+    "pod-lifecycle/pending",
+    "pod-lifecycle/failed",
+    "pod-lifecycle/succeeded",
+    "pod-lifecycle/unknown",
+    "pod-lifecycle/labels-change",
+    "pod-lifecycle/phase-change",
+    "pod-lifecycle/deleting-change",
+)
 def test_a_pod_that_fails_the_gate_is_not_wanted_and_is_purged(name: str) -> None:
     assert fleet.wanted(UNWANTED[name]) is None
     assert fleet.changes({POD.pod_key: SOURCE}, [UNWANTED[name]]) == Changes((POD.pod_key,), ())
 
 
 @pytest.mark.parametrize("name", OTHER)
+@pytest.mark.scenario(
+    "pod-lifecycle/ip-change",
+    "pod-lifecycle/uid-change",
+    "pod-lifecycle/annotations-change",
+    "pod-lifecycle/restarts-change",
+)
 def test_a_pod_that_became_another_source_is_purged_and_subscribed_anew(name: str) -> None:
     changed = fleet.changes({POD.pod_key: SOURCE}, [OTHER[name]])
     assert changed == Changes((POD.pod_key,), (fleet.wanted(OTHER[name]) or SOURCE,))
 
 
+@pytest.mark.scenario("pod-lifecycle/add", "pod-lifecycle/unchanged", "pod-lifecycle/delete")
 def test_pods_come_stay_and_go() -> None:
     assert fleet.changes({}, [POD]) == Changes((), (SOURCE,))
     assert fleet.changes({POD.pod_key: SOURCE}, [POD]) == Changes()
     assert fleet.changes({POD.pod_key: SOURCE}, []) == Changes((POD.pod_key,), ())
 
 
+@pytest.mark.scenario("pod-lifecycle/several-at-once")
 def test_all_changes_of_one_moment_are_one_answer() -> None:
     moved, stays, comes = (
         replace(POD, pod_key=key, ip=ip) for key, ip in (("n/1", "9"), ("n/2", "2"), ("n/3", "3"))

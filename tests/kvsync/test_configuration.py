@@ -55,6 +55,12 @@ SHOULD_SUBSCRIBE = {
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 @pytest.mark.parametrize("row", DEPENDENCIES.values(), ids=DEPENDENCIES)
+@pytest.mark.scenario(
+    "pod-lifecycle/both-enabled",
+    "pod-lifecycle/remote-tokenizer-only",
+    "pod-lifecycle/both-disabled",
+    "errors/kv-sync-without-remote-tokenizer",
+)
 def test_configuration_dependencies(row: tuple[str, str, bool, bool], names: tuple[str, str]) -> None:
     *values, kv_enabled, warned = row
     found = parse(dict(zip(names, values, strict=True)))
@@ -66,12 +72,21 @@ def test_configuration_dependencies(row: tuple[str, str, bool, bool], names: tup
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 @pytest.mark.parametrize("row", BACKWARD_COMPATIBILITY.values(), ids=BACKWARD_COMPATIBILITY)
+@pytest.mark.scenario(
+    "pod-lifecycle/both-enabled", "pod-lifecycle/remote-tokenizer-only", "pod-lifecycle/both-disabled"
+)
 def test_backward_compatibility_of_the_router(row: tuple[str, str, str], names: tuple[str, str]) -> None:
     *values, indexer = row
     assert parse(dict(zip(names, values, strict=True))).indexer is INDEXERS[indexer]
 
 
 @pytest.mark.parametrize("row", SHOULD_SUBSCRIBE.values(), ids=SHOULD_SUBSCRIBE)
+@pytest.mark.scenario(
+    "pod-lifecycle/add",
+    "pod-lifecycle/no-kv-events-label",
+    "pod-lifecycle/not-running",
+    "pod-lifecycle/no-ip",
+)
 def test_should_subscribe(row: tuple[dict[str, str], str, str | None, bool]) -> None:
     labels, phase, ip, expected = row
     pod = PodFacts("default/test-pod", "uid", ip, phase, labels)

@@ -42,6 +42,7 @@ def applied(*events: KVEvent, lora_id: int = NO_LORA) -> tuple[Calls, AppliedCou
 
 
 class TestEvents:
+    @pytest.mark.scenario("event-flow/BlockStored", "event-flow/BlockRemoved", "event-flow/AllBlocksCleared")
     def test_each_event_is_one_call_for_the_sender_in_the_order_of_happening(self) -> None:
         index, counts = applied(REMOVED, STORED, CLEARED, STORED)
 

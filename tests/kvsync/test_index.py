@@ -38,6 +38,7 @@ def test_the_blocks_of_one_event_hang_on_each_other(index: PrefixIndex) -> None:
     assert held(index, "a") == {H1: (1, KEYS[0]), H2: (1, KEYS[1]), H3: (1, KEYS[2])}
 
 
+@pytest.mark.scenario("event-flow/prefix-match")
 def test_a_match_is_contiguous_from_the_start_and_per_pod(index: PrefixIndex) -> None:
     index.store("a", ALL)
     index.store("b", ALL)

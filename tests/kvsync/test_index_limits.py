@@ -20,6 +20,7 @@ def lora(name: str, block_hash: int = 9) -> BlockStored:
     return BlockStored((block_hash,), None, TOKENS[:SIZE], SIZE, lora_name=name)
 
 
+@pytest.mark.scenario("errors/full-index")
 def test_a_full_pod_refuses_what_is_new_and_goes_on_counting_what_it_has() -> None:
     index = PrefixIndex(block_size=SIZE, limits=IndexLimits(blocks_per_pod_max=2))
     index.store("a", ALL)

@@ -65,6 +65,14 @@ def test_every_state_can_be_reached_and_left() -> None:
     assert all(any(target != state for _, target in row.values()) for state, row in TRANSITIONS.items())
 
 
+@pytest.mark.scenario(
+    "event-flow/connected-while-connecting",
+    "event-flow/live-next-while-awaiting",
+    "event-flow/replay-next-while-awaiting",
+    "event-flow/replay-known-while-awaiting",
+    "event-flow/answer-complete-while-awaiting",
+    "event-flow/answer-unconfirmed-while-awaiting",
+)
 def test_after_a_connect_two_complete_answers_are_wanted() -> None:
     one, two, three = stream(3)
     subscriber = Subscriber()
@@ -84,6 +92,7 @@ def test_after_a_connect_two_complete_answers_are_wanted() -> None:
     assert (subscriber.state, subscriber.exact, subscriber.applied_seq) == (State.LIVE, True, 2)
 
 
+@pytest.mark.scenario("errors/live-ahead-while-live")
 def test_the_first_live_number_above_0_with_nothing_known_is_a_gap() -> None:
     messages = stream(3)
     subscriber = live_after([])
@@ -97,6 +106,7 @@ def test_the_first_live_number_above_0_with_nothing_known_is_a_gap() -> None:
     assert (statistics.gaps, statistics.missed, statistics.gaps_repaired) == (1, 2, 1)
 
 
+@pytest.mark.scenario("errors/live-known-while-live")
 def test_a_repeat_is_counted_and_not_applied() -> None:
     messages = stream(2)
     subscriber = live_after(messages)
@@ -104,6 +114,7 @@ def test_a_repeat_is_counted_and_not_applied() -> None:
     assert subscriber.statistics().duplicates == 1
 
 
+@pytest.mark.scenario("errors/live-restarted-while-live")
 def test_a_number_that_falls_back_is_a_restart() -> None:
     subscriber = live_after(stream(5))
     new = stream(2, life=1)
@@ -115,6 +126,7 @@ def test_a_number_that_falls_back_is_a_restart() -> None:
     assert (subscriber.exact, subscriber.statistics().restarts) == (True, 1)
 
 
+@pytest.mark.scenario("errors/replay-restarted-while-awaiting")
 def test_a_restart_past_the_old_number_shows_by_the_overlap() -> None:
     subscriber = live_after(stream(3))
     subscriber.disconnected(0.0)
@@ -123,6 +135,7 @@ def test_a_restart_past_the_old_number_shows_by_the_overlap() -> None:
     assert done(subscriber.replayed(new[2], 0.0)) == ["purge", ("ask", 0)]
 
 
+@pytest.mark.scenario("errors/answer-empty-while-awaiting")
 def test_a_restart_to_a_shorter_stream_shows_by_empty_answers() -> None:
     subscriber = live_after(stream(3))
     subscriber.disconnected(0.0)
@@ -135,6 +148,7 @@ def test_a_restart_to_a_shorter_stream_shows_by_empty_answers() -> None:
     assert (subscriber.state, subscriber.exact) == (State.LIVE, True)
 
 
+@pytest.mark.scenario("errors/replay-ahead-while-awaiting", "errors/answer-incomplete-while-awaiting")
 def test_the_end_marker_does_not_make_an_answer_complete() -> None:
     messages = stream(5)
     subscriber = live_after(messages[:1])
@@ -165,6 +179,11 @@ def test_an_evicted_beginning_is_given_up_after_the_tries_and_not_retried() -> N
     assert subscriber.exact
 
 
+@pytest.mark.scenario(
+    "errors/answer-exhausted-while-awaiting",
+    "errors/retry-due-while-live",
+    "errors/retry-answered-while-live",
+)
 def test_silence_is_given_up_and_tried_again_without_touching_what_is_there() -> None:
     messages = stream(3)
     subscriber = Subscriber(SubscriberSettings(tries_limit=1, retry_min_s=10.0, retry_max_s=15.0))
@@ -183,6 +202,7 @@ def test_silence_is_given_up_and_tried_again_without_touching_what_is_there() ->
     assert (subscriber.exact, subscriber.applied_seq, subscriber.statistics().purges) == (True, 1, 2)
 
 
+@pytest.mark.scenario("errors/unreadable-batch")
 def test_poison_uses_up_its_number_and_takes_the_exactness() -> None:
     messages = stream(3)
     subscriber = live_after(messages[:1])
@@ -192,6 +212,7 @@ def test_poison_uses_up_its_number_and_takes_the_exactness() -> None:
     assert subscriber.statistics().decode_errors == 1
 
 
+@pytest.mark.scenario("errors/live-ahead-while-awaiting")
 def test_what_is_held_back_is_bounded() -> None:
     messages = stream(10)
     subscriber = live_after(messages[:1], SubscriberSettings(held_limit=3))
@@ -203,6 +224,7 @@ def test_what_is_held_back_is_bounded() -> None:
     assert done(subscriber.replay_ended(0.0)) == [("ask", 5)]  # the refused ones are known to be missing
 
 
+@pytest.mark.scenario("errors/disconnected-while-live")
 def test_nothing_is_applied_while_there_is_no_connection() -> None:
     messages = stream(2)
     subscriber = live_after(messages[:1])
@@ -210,6 +232,51 @@ def test_nothing_is_applied_while_there_is_no_connection() -> None:
     assert done(subscriber.live(messages[1], 0.0)) == []
     assert done(subscriber.replayed(messages[1], 0.0)) == []
     assert (subscriber.state, subscriber.exact, subscriber.applied_seq) == (State.CONNECTING, False, 0)
+
+
+# --- while a replay is in
+
+
+@pytest.mark.scenario("event-flow/connected-while-live", "event-flow/connected-while-awaiting")
+def test_saying_connected_again_asks_again_and_takes_nothing_back() -> None:
+    messages = stream(3)
+    subscriber = live_after(messages[:2])
+    for _ in range(2):
+        assert done(subscriber.connected(0.0)) == [("ask", 1)]
+        assert (subscriber.state, subscriber.exact) == (State.REPLAYING, False)
+    assert done(subscriber.replayed(messages[1], 0.0)) == []
+    assert done(subscriber.replayed(messages[2], 0.0)) == [2]
+
+
+@pytest.mark.scenario("errors/disconnected-while-awaiting")
+def test_what_was_held_back_ends_with_its_connection() -> None:
+    messages = stream(3)
+    subscriber = live_after(messages[:1])
+    subscriber.live(messages[2], 0.0)
+    assert subscriber.statistics().held_back == 1
+    assert done(subscriber.disconnected(0.0)) == []
+    assert (subscriber.state, subscriber.statistics().held_back) == (State.CONNECTING, 0)
+    assert done(subscriber.connected(0.0)) == [("ask", 0)]
+
+
+@pytest.mark.scenario("errors/live-known-while-awaiting")
+def test_while_a_replay_is_in_a_repeat_is_counted_and_what_is_held_back_is_held_once() -> None:
+    messages = stream(3)
+    subscriber = live_after(messages[:1])
+    subscriber.live(messages[2], 0.0)
+    assert done(subscriber.live(messages[0], 0.0)) == []
+    assert done(subscriber.live(messages[2], 0.0)) == []
+    statistics = subscriber.statistics()
+    assert (statistics.duplicates, statistics.held_back) == (1, 1)
+
+
+@pytest.mark.scenario("errors/live-restarted-while-awaiting")
+def test_a_restart_while_a_replay_is_in_ends_the_old_life_at_once() -> None:
+    messages = stream(3)
+    subscriber = live_after(messages[:1])
+    subscriber.live(messages[2], 0.0)
+    assert done(subscriber.live(stream(1, life=1)[0], 0.0)) == ["purge", ("ask", 0)]
+    assert (subscriber.state, subscriber.applied_seq) == (State.RESYNCING, -1)
 
 
 # --- answers as they come
@@ -236,6 +303,7 @@ INCOMPLETE: dict[str, tuple[Answer, list[object]]] = {
 
 
 @pytest.mark.parametrize("name", INCOMPLETE)
+@pytest.mark.scenario("errors/answer-incomplete-while-awaiting")
 def test_an_answer_that_lacks_something_is_applied_as_far_as_it_goes_and_asked_for_again(name: str) -> None:
     answer, wanted = INCOMPLETE[name]
     messages = stream(4)
@@ -275,6 +343,7 @@ def test_a_clear_among_what_was_held_back_makes_giving_up_exact() -> None:
     assert (subscriber.wake_at_s, subscriber.statistics().degradations) == (None, 0)
 
 
+@pytest.mark.scenario("errors/retry-due-while-live", "errors/retry-empty-while-live")
 def test_a_retry_that_finds_an_empty_ring_makes_exact() -> None:
     subscriber = Subscriber(SubscriberSettings(tries_limit=1, retry_min_s=10.0))
     subscriber.connected(0.0)
@@ -329,6 +398,7 @@ def test_a_clear_that_comes_late_leaves_what_was_stored_behind_it() -> None:
 PATIENT = SubscriberSettings(tail_patience_s=5.0, tries_limit=2)
 
 
+@pytest.mark.scenario("errors/tail-overdue-while-live")
 def test_a_tail_that_stays_missing_is_asked_for_after_the_patience() -> None:
     messages = stream(3)
     subscriber = live_after(messages[:1], PATIENT)

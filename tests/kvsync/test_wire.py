@@ -54,6 +54,7 @@ UNSAID = {"medium": "GPU", "lora_name": None, "lora_id": None, "group_idx": 0}
 
 
 @given(BATCH, st.sampled_from(WireForm), st.sampled_from(HashForm))
+@pytest.mark.scenario("event-flow/wire-array", "event-flow/wire-map", "event-flow/wire-map-batch")
 def test_every_form_brings_the_batch_back(batch: Batch, form: WireForm, hash_form: HashForm) -> None:
     assert wire.decode_batch(wire.encode_batch(batch, form, hash_form)) == batch
 
@@ -231,6 +232,7 @@ def test_bytes_and_negative_hashes_denote_the_block_that_the_int_denotes() -> No
         ({"type": "BlockRemoved", "block_hashes": [2**63], "medium": 5}, "BlockRemoved: ", 1),
     ],
 )  # fmt: skip
+@pytest.mark.scenario("errors/unknown-event", "errors/malformed-event")
 def test_one_bad_event_costs_no_other(bad: object, named: str, malformed: int) -> None:
     batch = wire.decode_batch(packed([1.0, [GOOD, bad, ["AllBlocksCleared"], GOOD], 0]))
 

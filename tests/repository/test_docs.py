@@ -31,6 +31,10 @@ def test_the_subscriber_page_is_what_its_table_says(tables: ModuleType) -> None:
     assert (ROOT / "docs" / "subscriber.md").read_text() == tables.subscriber_page(), "run `make docs`"
 
 
+def test_the_scenarios_page_is_what_the_gate_counts(tables: ModuleType) -> None:
+    assert (ROOT / "docs" / "scenarios.md").read_text() == tables.scenarios_page(), "run `make docs`"
+
+
 def test_every_change_of_state_is_drawn(tables: ModuleType) -> None:
     drawn = "\n".join(tables.diagram())
     for state, row in TRANSITIONS.items():

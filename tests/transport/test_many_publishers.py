@@ -62,6 +62,7 @@ async def follow(
     return await stack.enter_async_context(stand.following(source, recorder=recorder)), indexing
 
 
+@pytest.mark.scenario("event-flow/many-pods-at-once")
 async def test_ten_publishers_on_ten_addresses_lose_nothing_and_keep_their_order(stand: Stand) -> None:
     index = PrefixIndex(block_size=BLOCK_SIZE)
     async with AsyncExitStack() as stack:

@@ -26,6 +26,7 @@ CLEARED = AllBlocksCleared()
 # --- connecting
 
 
+@pytest.mark.scenario("event-flow/connected-while-connecting", "event-flow/live-next-while-live")
 async def test_what_was_published_before_and_after_the_connect_arrives_once_in_order(stand: Stand) -> None:
     with Publisher() as engine:
         stand.publish(engine, 5)
@@ -44,6 +45,7 @@ async def test_an_engine_that_has_published_nothing_is_exact_at_once(stand: Stan
         assert engine.asked
 
 
+@pytest.mark.scenario("event-flow/connect-twice")
 async def test_connecting_twice_makes_one_connection(stand: Stand) -> None:
     with Publisher() as engine:
         async with stand.following(stand.source(engine)) as subscription:
@@ -126,6 +128,7 @@ async def test_a_local_address_is_where_the_connection_comes_from(stand: Stand, 
 # --- processing
 
 
+@pytest.mark.scenario("event-flow/event-processing")
 async def test_what_is_stored_and_removed_is_handed_on_as_it_was_published(stand: Stand) -> None:
     heard: list[Batch] = []
 
@@ -144,6 +147,7 @@ async def test_what_is_stored_and_removed_is_handed_on_as_it_was_published(stand
     assert [(batch.ts, batch.events) for batch in heard] == [(12.5, (stored, removed))]
 
 
+@pytest.mark.scenario("errors/live-ahead-while-live")
 async def test_a_gap_is_replayed(stand: Stand) -> None:
     with Publisher() as engine:
         async with stand.following(stand.source(engine)) as subscription:
@@ -157,6 +161,7 @@ async def test_a_gap_is_replayed(stand: Stand) -> None:
     assert (after.gaps, after.missed, after.gaps_repaired) == (1, 1, 1)
 
 
+@pytest.mark.scenario("errors/tail-overdue-while-live")
 async def test_a_lost_tail_is_found_by_the_number_that_the_engine_is_at(stand: Stand) -> None:
     settings = TransportSettings(subscriber=SubscriberSettings(tail_patience_s=0.05))
     with Publisher() as engine:
@@ -172,6 +177,7 @@ async def test_a_lost_tail_is_found_by_the_number_that_the_engine_is_at(stand: S
     assert (after.gaps, after.missed, after.gaps_repaired, stand.recorder.purges) == (1, 2, 1, [])
 
 
+@pytest.mark.scenario("errors/live-known-while-live")
 async def test_repeats_and_late_batches_are_applied_once_in_order(stand: Stand) -> None:
     with Publisher() as engine:
         async with stand.following(stand.source(engine)) as subscription:
@@ -195,6 +201,7 @@ async def test_a_full_ring_arrives_complete(stand: Stand) -> None:
         assert stand.recorder.seqs == list(range(10_000))
 
 
+@pytest.mark.scenario("errors/wrong-frames")
 async def test_frames_that_are_no_batch_are_counted_and_do_not_stop_the_stream(stand: Stand) -> None:
     with Publisher() as engine:
         async with stand.following(stand.source(engine)) as subscription:
@@ -206,6 +213,7 @@ async def test_frames_that_are_no_batch_are_counted_and_do_not_stop_the_stream(s
             assert subscription.connections().frame_errors == 2
 
 
+@pytest.mark.scenario("errors/unreadable-batch")
 async def test_a_payload_that_cannot_be_read_is_passed_over_and_takes_the_exactness(stand: Stand) -> None:
     with Publisher() as engine:
         async with stand.following(stand.source(engine)) as subscription:
@@ -219,6 +227,7 @@ async def test_a_payload_that_cannot_be_read_is_passed_over_and_takes_the_exactn
 
 
 @pytest.mark.parametrize("salt", [0, 1], ids=["the-same-hashes", "other-hashes"])
+@pytest.mark.scenario("errors/replay-restarted-while-awaiting")
 async def test_a_restart_in_place_is_noticed_and_nothing_of_the_old_life_is_kept(
     stand: Stand, salt: int
 ) -> None:
@@ -236,6 +245,7 @@ async def test_a_restart_in_place_is_noticed_and_nothing_of_the_old_life_is_kept
             assert subscription.connections().disconnects >= 1
 
 
+@pytest.mark.scenario("errors/reconnection")
 async def test_a_publisher_that_comes_back_is_followed_again(stand: Stand) -> None:
     with Publisher() as old:
         async with stand.following(stand.source(old)) as subscription:
@@ -249,6 +259,7 @@ async def test_a_publisher_that_comes_back_is_followed_again(stand: Stand) -> No
                 assert new.subscribers == 1
 
 
+@pytest.mark.scenario("errors/disconnected-while-live")
 async def test_a_lost_connection_is_made_again_and_the_rest_replayed(stand: Stand, make_relay: Any) -> None:
     with Publisher() as engine:
         async with (
@@ -287,6 +298,7 @@ async def test_an_engine_that_is_not_there_is_dialled_with_growing_pauses(
                 await stand.until(subscription, "the connection", state=State.LIVE, exact=True)
 
 
+@pytest.mark.scenario("errors/half-open-connection")
 async def test_a_half_open_connection_is_found_by_heartbeats(stand: Stand, make_relay: Any) -> None:
     settings = TransportSettings(heartbeat_interval_ms=100, heartbeat_timeout_ms=300, reconnect_min_ms=20)
     with Publisher() as engine:
@@ -404,6 +416,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("name", SPOILED)
+@pytest.mark.scenario("errors/answer-exhausted-while-awaiting")
 async def test_what_stays_incomplete_is_given_up_and_said(stand: Stand, name: str) -> None:
     answer, reason = SPOILED[name]
     settings = TransportSettings(
@@ -439,6 +452,7 @@ async def test_a_ring_that_has_lost_its_beginning_degrades_visibly(stand: Stand)
             await stand.until(subscription, "a clear to make it exact", applied_seq=10, exact=True)
 
 
+@pytest.mark.scenario("errors/retry-due-while-live", "errors/retry-answered-while-live")
 async def test_a_degraded_source_is_tried_again_and_rebuilt(stand: Stand) -> None:
     settings = TransportSettings(
         replay_timeout_ms=400, subscriber=SubscriberSettings(tries_limit=1, retry_min_s=0.05)
@@ -462,6 +476,7 @@ async def test_a_publisher_without_replay_is_followed_and_called_degraded(stand:
             assert "no answer" in (after.degraded_reason or "")
 
 
+@pytest.mark.scenario("errors/replay-port-closed")
 async def test_a_replay_port_that_opens_late_is_waited_for(stand: Stand, make_relay: Any) -> None:
     with Publisher() as engine:
         stand.publish(engine)
