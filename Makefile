@@ -9,9 +9,11 @@ WORKERS ?= 3
 # A lab keeps less than one core busy: two runs side by side, on a lab each, leave each other alone.
 LABS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
+# What the tests of one `make test` have shown, for the gates to judge; of this tree, written anew each time.
+GATES := .gates
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-unit test-integration test-e2e nightly lint types layers format bench detection docs clean chaos-tests
+.PHONY: help run setup test coverage test-unit test-integration test-e2e nightly lint types layers format bench detection docs clean chaos-tests
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,10 +56,18 @@ test-e2e: $(STAMP) ## whole runs of the experiments against the lab
 	$(PYTEST) -n $(LABS) -m "e2e and not alone and not nightly"
 	$(PYTEST) -m "e2e and alone and not nightly"
 
-test: lint types layers ## everything but the nightly tier (<= 8 min on two cores)
-	$(PYTEST) -n $(WORKERS) -m "not e2e and not nightly"
-	$(PYTEST) -n $(LABS) -m "e2e and not alone and not nightly"
-	$(PYTEST) -m "e2e and alone and not nightly"
+test: lint types layers ## everything but the nightly tier, and the gates: coverage, scenarios
+	rm -rf $(GATES)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
+	$(BIN)/python tests/gates/components.py $(GATES)/components.json
+	$(BIN)/python -m pytest -n $(LABS) -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
+	$(BIN)/python tests/gates/scenarios.py $(GATES)/scenarios
+
+coverage: $(STAMP) ## the coverage of every process that the tests below e2e start, gated as a whole too
+	rm -rf $(GATES)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" --cov --cov-report=xml --cov-report=json:$(GATES)/whole.json
+	$(BIN)/python tests/gates/components.py $(GATES)/whole.json --whole
 
 nightly: lint types layers ## every test there is
 	$(PYTEST) -n $(WORKERS) -m "not e2e"
@@ -74,4 +84,4 @@ docs: $(STAMP) ## write the generated pages
 	PYTHONPATH=tests/gates $(BIN)/python docs/tables.py
 
 clean: ## remove what the targets above made in this tree
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(GATES) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -20,7 +20,7 @@ from resync.kvsync.records import AllBlocksCleared, Batch, BlockRemoved, BlockSt
 from resync.kvsync.subscriber import Apply, Degrade, State, Subscriber, SubscriberSettings
 from resync.kvsync.wire import DIALECTS, Dialect, HashForm, WireForm
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # traced: three times as long, no line more
 
 Lines = tuple[dict[str, Any], ...]
 

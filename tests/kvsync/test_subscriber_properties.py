@@ -34,7 +34,7 @@ from resync.kvsync.records import AllBlocksCleared, Batch, BlockRemoved, BlockSt
 from resync.kvsync.subscriber import Subscriber, SubscriberSettings
 from resync.kvsync.transitions import Input, State
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # traced: three times as long, no line more
 
 POD = "default/engine-0"
 SIZE = 2

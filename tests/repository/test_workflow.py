@@ -35,7 +35,7 @@ def test_every_step_calls_make_and_every_target_exists(workflow: dict[Any, Any])
 
 
 def test_e2e_needs_unit_and_integration(workflow: dict[Any, Any]) -> None:
-    assert set(workflow["jobs"]) == {"unit-tests", "integration-tests", "e2e-tests"}
+    assert set(workflow["jobs"]) == {"unit-tests", "integration-tests", "coverage", "e2e-tests"}
     assert workflow["jobs"]["e2e-tests"]["needs"] == ["unit-tests", "integration-tests"]
 
 
@@ -52,7 +52,7 @@ def test_coverage_is_an_artefact(workflow: dict[Any, Any]) -> None:
         for step in job["steps"]
         if str(step.get("uses", "")).startswith("actions/upload-artifact")
     ]
-    assert uploads.count("coverage.xml") == 2
+    assert uploads.count("coverage.xml") == 3
 
 
 def test_python_versions_are_those_the_package_declares(workflow: dict[Any, Any]) -> None:
