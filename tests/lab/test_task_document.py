@@ -1,9 +1,9 @@
-"""The document's Deployment on the lab: as written, refused with a sentence; corrected, at work and scaled.
+"""The document's Deployment on the lab: as written, refused with a sentence.
 
-What is wrong with it as written: four flags that no vLLM has (vllm-project/aibrix issue 1721).
+What is wrong with it as written: four flags that no vLLM has (vllm-project/aibrix issue 1721). Corrected, at
+work and scaled it is tests/e2e/test_document_steps.py.
 """
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import Any
 
 import kubernetes
 import pytest
-import requests
-import yaml
 from kubernetes import config
 
 from resync.kits.waits import wait_until
@@ -22,7 +20,6 @@ client: Any = kubernetes.client
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted((ROOT.parent / "shared" / "seed").glob("*.txt"))
-CORRECTED = ROOT / "docs" / "examples" / "vllm-deployment.yaml"
 NAME = "test-model"
 LABELS = {"model.aibrix.ai/name": NAME, "model.aibrix.ai/kv-events-enabled": "true"}
 COMMAND = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
@@ -120,61 +117,3 @@ def test_as_written_it_is_refused_with_a_sentence_in_the_log(connection: Any) ->
     assert said.startswith(f"resync.engine: vLLM has no flag {flag}, ")
     assert "write --kv-events-config" in said
     assert said == core.read_namespaced_pod_log(name, "default", previous=True)
-
-
-@pytest.mark.integration
-def test_corrected_it_serves_by_the_gateway_and_a_second_pod_is_followed_too(
-    connection: Any, small_lab: LabHandle
-) -> None:
-    apps, core = client.AppsV1Api(connection), client.CoreV1Api(connection)
-    manifest = yaml.safe_load(CORRECTED.read_text())
-    assert manifest["spec"]["template"]["spec"]["containers"][0]["command"][:3] == COMMAND
-    apps.create_namespaced_deployment("default", manifest)
-    await_ready(apps, 1)
-
-    def followed() -> set[str]:
-        found = requests.get(f"{small_lab.gateway_url}/index", timeout=5).json()["pods"]
-        return {key.partition("/")[2] for key, one in found.items() if one["state"] == "live"}
-
-    [first] = [pod.metadata.name for pod in pods(core)]
-    wait_until(lambda: first in followed(), what="the gateway to follow the pod", timeout_s=20)
-    wait_until(lambda: post(small_lab, 1).ok, what="the gateway to find it reachable", timeout_s=20)
-    assert ask(small_lab, 7)["cached_tokens"] == 0
-    assert ask(small_lab, 7) == {"pod": first, "cached_tokens": 16}
-
-    made = apps.read_namespaced_deployment(NAME, "default")
-    made.spec.replicas = 2
-    apps.replace_namespaced_deployment(NAME, "default", made)
-    await_ready(apps, 2)
-    both = {pod.metadata.name for pod in pods(core)}
-    wait_until(lambda: both <= followed(), what="the gateway to follow both", timeout_s=20)
-    prompts = itertools.count(100)
-    served: set[str] = set()
-
-    def both_serve() -> bool:
-        served.add(ask(small_lab, next(prompts))["pod"])
-        return served == both
-
-    wait_until(both_serve, what="both pods to have served a request", timeout_s=20)
-
-
-def await_ready(apps: Any, count: int) -> None:
-    def ready() -> bool:
-        status = apps.read_namespaced_deployment(NAME, "default").status
-        return bool(status.ready_replicas == status.updated_replicas == count)
-
-    wait_until(ready, what=f"{count} pods of the deployment to be ready", timeout_s=30)
-
-
-def post(lab: LabHandle, number: int) -> requests.Response:
-    """A prompt of its own."""
-    body = {"model": NAME, "prompt": [number] * 30, "max_tokens": 1}
-    return requests.post(f"{lab.gateway_url}/v1/completions", json=body, timeout=10)
-
-
-def ask(lab: LabHandle, number: int) -> dict[str, Any]:
-    """Who answered a prompt of its own, and how much of it was held there."""
-    answer = post(lab, number)
-    answer.raise_for_status()
-    details = answer.json()["usage"]["prompt_tokens_details"]
-    return {"pod": answer.headers["target-pod"], "cached_tokens": details["cached_tokens"]}
