@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-repo
 GATES := .gates
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test coverage test-unit test-integration test-e2e nightly lint types layers format bench detection docs clean chaos-tests
+.PHONY: help run setup test coverage test-unit test-integration test-e2e nightly lint types layers format bench bench-document bench-gate detection docs clean chaos-tests
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,12 @@ nightly: lint types layers ## every test there is
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks
+
+bench-document: $(STAMP) ## the two benchmarks of the task document
+	$(BIN)/python -m pytest -p no:cacheprovider benchmarks/test_kv_sync_bench.py
+
+bench-gate: $(STAMP) ## fails when one of the two is 20 % slower than recorded, by its ratio to a calibration loop
+	$(BIN)/python -m benchmarks.regression
 
 detection: $(STAMP) ## every deliberate defect against its experiment; writes docs/detection.md (an hour)
 	$(BIN)/python -m benchmarks.detection
