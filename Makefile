@@ -53,14 +53,14 @@ test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and
 	$(PYTEST) -n $(WORKERS) -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
-	$(PYTEST) -n $(LABS) -m "e2e and not alone and not nightly"
+	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly"
 	$(PYTEST) -m "e2e and alone and not nightly"
 
 test: lint types layers ## everything but the nightly tier, and the gates: coverage, scenarios
 	rm -rf $(GATES)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
 	$(BIN)/python tests/gates/components.py $(GATES)/components.json
-	$(BIN)/python -m pytest -n $(LABS) -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python -m pytest -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python tests/gates/scenarios.py $(GATES)/scenarios
 
@@ -71,7 +71,7 @@ coverage: $(STAMP) ## the coverage of every process that the tests below e2e sta
 
 nightly: lint types layers ## every test there is
 	$(PYTEST) -n $(WORKERS) -m "not e2e"
-	$(PYTEST) -n $(LABS) -m "e2e and not alone"
+	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone"
 	$(PYTEST) -m "e2e and alone"
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed

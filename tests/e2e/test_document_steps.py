@@ -19,7 +19,7 @@ from kubernetes import config
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle, running_lab
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("document")]  # one lab
 
 client: Any = kubernetes.client
 
@@ -145,6 +145,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     "basic/warmed-behind-the-gateway",
 )
 def test_the_second_request_with_a_prefix_finds_it(served: Served) -> None:
+    served.scale(1)
     [pod] = served.pods()
     decisions = "aibrix_prefix_cache_routing_decisions_total"
     before = served.counted(served.lab.gateway_url, decisions)
@@ -164,6 +165,7 @@ def test_the_second_request_with_a_prefix_finds_it(served: Served) -> None:
 
 @pytest.mark.scenario("scaling/second-pod-ready", "scaling/new-pod-gets-events", "scaling/distribution")
 def test_scaled_to_two_both_pods_are_known_and_serve(served: Served) -> None:
+    served.scale(1)
     [first] = served.pods()
     served.scale(2)
     [second] = set(served.pods()) - {first}
