@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fault_times, highest_load
+from benchmarks import fault_times, highest_load, kvsync_figures
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -112,6 +112,8 @@ def main() -> None:
     subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "link_latency.py")], check=True, timeout=RUN_TIMEOUT_S
     )
+    print("the reference", flush=True)
+    kvsync_figures.main()
     wall_time()
     print("faults and loads, on one lab each", flush=True)
     fault_times.main()
