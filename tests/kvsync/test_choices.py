@@ -81,6 +81,12 @@ def test_a_pod_that_passes_the_gate_is_wanted() -> None:
     assert fleet.wanted(by_annotation) == SOURCE
 
 
+@pytest.mark.parametrize(("said", "lora_id"), [("7", 7), ("0", 0), ("-1", -1), ("", -1), ("seven", -1)])
+def test_the_adapter_that_a_whole_pod_serves_is_its_label_s(said: str, lora_id: int) -> None:
+    source = fleet.wanted(replace(POD, labels={**POD.labels, fleet.LABEL_LORA: said}))
+    assert source == replace(SOURCE, lora_id=lora_id)
+
+
 UNWANTED = {
     "label removed": replace(POD, labels={fleet.LABEL_MODEL: "llama2-7b"}),
     "label not true": replace(POD, labels={**POD.labels, fleet.LABEL_ENABLED: "false"}),
@@ -99,6 +105,7 @@ OTHER = {
     "another model by annotation": replace(
         POD, labels={fleet.LABEL_ENABLED: "true"}, annotations={fleet.LABEL_MODEL: "other"}
     ),
+    "another adapter": replace(POD, labels={**POD.labels, fleet.LABEL_LORA: "7"}),
     "another container": replace(POD, restarts=1),
 }
 

@@ -1,5 +1,6 @@
 """The subscriber, case by case, and its table: complete, reachable, and doing what it says."""
 
+import msgspec
 import pytest
 
 from resync.kvsync import handlers
@@ -210,6 +211,15 @@ def test_poison_uses_up_its_number_and_takes_the_exactness() -> None:
     assert (subscriber.applied_seq, subscriber.exact) == (1, False)
     assert done(subscriber.live(messages[2], 0.0)) == [2]
     assert subscriber.statistics().decode_errors == 1
+
+
+def test_the_sentence_names_the_event_that_cannot_be_read_and_no_unknown_one_before_it() -> None:
+    subscriber = live_after([])
+    payload = msgspec.msgpack.encode([0.0, [["HeartBeat"], ["BlockRemoved", ["x"]]], 0])
+    (applied, degraded) = subscriber.live(Message(b"", 0, payload), 0.0)
+    assert isinstance(applied, Apply)
+    assert isinstance(degraded, Degrade)
+    assert degraded.reason.startswith("batch 0 has events that cannot be read: BlockRemoved: ")
 
 
 @pytest.mark.scenario("errors/live-ahead-while-awaiting")

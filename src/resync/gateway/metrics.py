@@ -74,6 +74,9 @@ class SourceFamilies:
         self.applied_at = gauge(own + "applied_timestamp_seconds", "Wall time at which it was applied.")
         self.gaps = counter(own + "gaps", "Gaps seen.")
         self.gaps_repaired = counter(own + "gaps_repaired", "Gaps closed by a replay, or by a purge.")
+        self.unknown_fields = counter(
+            own + "unknown_fields", "Fields of events that nobody knows, read past."
+        )
         self.exact = gauge(own + "source_exact", "1 while the index for this pod is known to be exact.")
         self.round_trip = gauge(own + "engine_rtt_seconds", "Round trip of the last answered health check.")
         self.round_trip_at = gauge(own + "engine_rtt_timestamp_seconds", "When that was measured.")
@@ -105,6 +108,7 @@ class SourceMetrics:
         self.applied_sequence = child(families.applied_sequence)
         self.gaps = child(families.gaps)
         self.gaps_repaired = child(families.gaps_repaired)
+        self.unknown_fields = child(families.unknown_fields)
         self.exact = child(families.exact)
         self.begin()
 
@@ -123,6 +127,7 @@ class SourceMetrics:
         for kind, applied in counts.by_type().items():
             if applied:
                 self.processed[kind].inc(applied)
+        self.unknown_fields.inc(counts.unknown_fields)
         self.processing.observe(took_s)
 
     def mirror(self, stream: Statistics, connection: ConnectionStatistics, *, exact: bool) -> None:

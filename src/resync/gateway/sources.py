@@ -123,7 +123,7 @@ class SubscribedEngine:
         if not self._admission.may_apply():
             return
         began_s = self._clock.monotonic_s()
-        counts = handlers.apply_batch(self._index, self._pod_key, batch)
+        counts = handlers.apply_batch(self._index, self._pod_key, batch, lora_id=self.pod.source.lora_id)
         now_s = self._clock.wall_s()
         self._applied_seq = seq
         self._metrics.count_processed(counts, self._clock.monotonic_s() - began_s)

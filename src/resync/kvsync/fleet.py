@@ -14,8 +14,11 @@ from typing import Final
 
 import msgspec
 
+from resync.kvsync.handlers import NO_LORA
+
 LABEL_ENABLED: Final = "model.aibrix.ai/kv-events-enabled"
 LABEL_MODEL: Final = "model.aibrix.ai/name"
+LABEL_LORA: Final = "model.aibrix.ai/lora-id"
 EVENT_PORT: Final = 5557
 REPLAY_PORT: Final = 5558
 
@@ -34,7 +37,7 @@ class PodFacts(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One publisher to subscribe to.
+    """One publisher to subscribe to; `lora_id` is the adapter that the whole pod serves.
 
     Another `uid` is another source, even at the same address, and so is another number of `restarts`: a new
     process holds nothing of the old one's, and need not say a word before its first request.
@@ -47,6 +50,7 @@ class Source(msgspec.Struct, frozen=True):
     uid: str = ""
     model: str = ""
     restarts: int = 0
+    lora_id: int = NO_LORA
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
@@ -75,8 +79,21 @@ def engine(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
     if not (model and pod.ip and pod.phase == "Running" and not pod.deleting):
         return None
     return Source(
-        pod.pod_key, pod.ip, settings.event_port, settings.replay_port, pod.uid, model, pod.restarts
+        pod.pod_key,
+        pod.ip,
+        settings.event_port,
+        settings.replay_port,
+        pod.uid,
+        model,
+        pod.restarts,
+        _lora_id(pod),
     )
+
+
+def _lora_id(pod: PodFacts) -> int:
+    """What is no number means the base model, as AIBrix takes it."""
+    said = pod.labels.get(LABEL_LORA, "")
+    return int(said) if said.isdecimal() else NO_LORA
 
 
 def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:

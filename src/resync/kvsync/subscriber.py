@@ -260,7 +260,8 @@ class Subscriber:
             self._counts["unknown_events"] += len(batch.unknown_events)
         if batch.malformed:
             self._counts["malformed_events"] += batch.malformed
-            self._degrade(f"batch {seq} has events that cannot be read: {batch.unknown_events[0]}")
+            first = next(one for one in batch.unknown_events if ": " in one)  # an unknown type has no reason
+            self._degrade(f"batch {seq} has events that cannot be read: {first}")
 
     def _hold(self, message: Message | None) -> None:
         self._counts["held_dropped"] += not self._ledger.hold(_present(message))
