@@ -21,6 +21,7 @@ def prometheus(lab: LabHandle) -> Pod:
     return pod
 
 
+@pytest.mark.scenario("failure/prometheus-loss")
 def test_a_run_that_loses_its_prometheus_is_void_healed_and_says_what_to_do(lab: LabHandle, run: Run) -> None:
     before = prometheus(lab)
     ran = run("prometheus-loss", RESYNC_FAULT_DURATION="30s")

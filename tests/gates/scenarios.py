@@ -151,7 +151,7 @@ def _transitions(group: str, inputs: Iterable[Input]) -> Iterator[Scenario]:
 
 def _failure() -> Iterator[Scenario]:
     for path in sorted((ROOT / "experiments").glob("*.json")):
-        what = "a healthy system passes it, with the fault's effect proven"
+        what = "a healthy system comes out as the experiment says, with the fault's effect proven"
         yield Scenario(f"failure/{path.stem}", what, "experiments")
     yield from (
         Scenario("failure/broken-system", "a deliberate defect fails, with kind, pod and count", "design"),
