@@ -41,6 +41,25 @@ def test_the_longest_prefix_wins_within_its_limits(
     assert router.choose(matches, running, blocks) == expected
 
 
+@pytest.mark.parametrize(
+    ("running", "factor", "pod_key", "selection"),
+    [
+        ({"a": 1, "b": 0, "c": 0}, None, "a", MATCH),
+        ({"a": 1, "b": 0, "c": 0}, 1, "b", SKIPPED),  # mean 0.33 and deviation 0.47
+        ({"a": 1, "b": 0, "c": 0}, 2, "a", MATCH),
+        ({"a": 4, "b": 4, "c": 4}, 1, "a", MATCH),  # no deviation: the mean itself may take more
+        ({"a": 6, "b": 5, "c": 1}, 1, "a", MATCH),  # mean 4 and deviation 2.16: 6.16
+        ({"a": 7, "b": 4, "c": 1}, 1, "c", SKIPPED),  # mean 4 and deviation 2.45: 6.45
+    ],
+)
+def test_a_holder_above_the_mean_by_its_deviations_is_passed_over(
+    running: dict[str, int], factor: int | None, pod_key: str, selection: Selection
+) -> None:
+    settings = router.RouterSettings(deviation_factor=factor)
+    decision = router.choose({"a": 5}, running, 5, settings)
+    assert (decision.pod_key, decision.selection, decision.imbalanced) == (pod_key, selection, False)
+
+
 def test_equals_are_told_apart_by_the_tie_break_alone() -> None:
     running = {"c": 1, "a": 1, "b": 1, "d": 2}
     assert [router.choose({}, running, 1, tie_break=n).pod_key for n in range(4)] == ["a", "b", "c", "a"]

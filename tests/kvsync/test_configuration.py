@@ -136,6 +136,7 @@ def test_everything_that_can_be_said() -> None:
         "AIBRIX_PREFIX_CACHE_BLOCK_NUMBER": "9",
         "AIBRIX_PREFIX_CACHE_EVICTION_DURATION_MINS": "10",
         "AIBRIX_PREFIX_CACHE_POD_RUNNING_REQUEST_IMBALANCE_ABS_COUNT": "11",
+        "AIBRIX_PREFIX_CACHE_STANDARD_DEVIATION_FACTOR": "12",
         "PATH": "is somebody else's",
     }
     assert parse(said) == Configuration(
@@ -145,7 +146,7 @@ def test_everything_that_can_be_said() -> None:
         synced_idle_s=480.0,
         local_blocks_max=9,
         local_idle_s=600.0,
-        router=RouterSettings(imbalance_limit=11),
+        router=RouterSettings(imbalance_limit=11, deviation_factor=12),
     )
 
 

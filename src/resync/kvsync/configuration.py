@@ -151,6 +151,7 @@ _LIMITS: Final = {
 }
 _ROUTER: Final = {
     "imbalance_limit": ("AIBRIX_PREFIX_CACHE_POD_RUNNING_REQUEST_IMBALANCE_ABS_COUNT", _count),
+    "deviation_factor": ("AIBRIX_PREFIX_CACHE_STANDARD_DEVIATION_FACTOR", _count),
 }
 _OTHERS: Final = {
     "block_size": ("AIBRIX_PREFIX_CACHE_BLOCK_SIZE", _tokens),

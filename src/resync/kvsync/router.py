@@ -2,16 +2,19 @@
 
 The longest prefix wins, unless its pod is too busy or the prefix too short to matter.
 
-After AIBrix' prefix-cache router (`prefix_cache.go`): pods far above the least loaded do not compete, a
-match below a minimum share of the prompt is no match, and without a match the least loaded pod takes it.
-Which index answers, one fed by events or one fed by these very decisions, the router does not know. What
-keeps a request from being routed by prefix is part of the decision, so that it can be counted: a prompt that
-could not be turned into tokens is still routed (AIBrix refuses it), and never silently.
+After AIBrix' prefix-cache router (`prefix_cache.go`): pods far above the least loaded do not compete, nor,
+where asked for, those far above the mean; a match below a minimum share of the prompt is no match, and
+without a match the least loaded pod takes it. Which index answers, one fed by events or one fed by these very
+decisions, the router does not know. What keeps a request from being routed by prefix is part of the decision,
+so that it can be counted: a prompt that could not be turned into tokens is still routed (AIBrix refuses it),
+and never silently.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import count
+from math import inf
+from statistics import fmean, pstdev
 from typing import Protocol
 
 import msgspec
@@ -38,11 +41,14 @@ class RoutingFailure(StrEnum):
 class RouterSettings(msgspec.Struct, frozen=True):
     """Limits of the choice.
 
-    Requests above the least loaded pod, and the share of the prompt that makes a match.
+    Requests above the least loaded pod, and the share of the prompt that makes a match. `deviation_factor`:
+    how many standard deviations above the mean of all pods; None: any. AIBrix has 1, and so with few requests
+    in flight passes over every holder: of 1, 0 and 0 the first is above mean and deviation.
     """
 
     imbalance_limit: int = 8
     match_share_min: float = 0.3
+    deviation_factor: int | None = None
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -144,7 +150,8 @@ def choose(
     """
     if not running:
         raise NoPodError("no pod is ready to take the request")
-    limit = min(running.values()) + settings.imbalance_limit
+    apart = min(running.values()) + settings.imbalance_limit
+    limit = min(apart, _deviation_limit(running.values(), settings.deviation_factor))
     floor = max(1.0, settings.match_share_min * prompt_blocks)
     matching = {pod: blocks for pod, blocks in matches.items() if pod in running and blocks >= floor}
     best = max((blocks for pod, blocks in matching.items() if running[pod] <= limit), default=None)
@@ -155,8 +162,12 @@ def choose(
         selection = Selection.PREFIX_MATCH_SKIPPED if matching else Selection.LEAST_REQUEST_FALLBACK
         among = [*running]
     pod = _least_loaded(among, running, tie_break)
-    imbalanced = max(running.values()) > limit
+    imbalanced = max(running.values()) > apart
     return Decision(pod, selection, matches.get(pod, 0), prompt_blocks, imbalanced)
+
+
+def _deviation_limit(running: Collection[int], factor: int | None) -> float:
+    return inf if factor is None else fmean(running) + factor * pstdev(running)
 
 
 def _least_loaded(pods: Iterable[str], running: Mapping[str, int], tie_break: int) -> str:
