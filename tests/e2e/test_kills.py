@@ -42,6 +42,7 @@ def outcomes(ran: Any) -> dict[tuple[str, str], str]:
     return {(c["claim"], c["phase"]): c["outcome"] for c in ran.line["claims"]}
 
 
+@pytest.mark.scenario("failure/engine-pod-kill")
 def test_an_engine_s_pod_that_is_killed_is_replaced_and_forgotten(lab: LabHandle, run: Run) -> None:
     before = pods_of(lab)
     ran = run("engine-pod-kill", **SHORT)
@@ -56,6 +57,7 @@ def test_an_engine_s_pod_that_is_killed_is_replaced_and_forgotten(lab: LabHandle
     ran.is_honest()
 
 
+@pytest.mark.scenario("failure/container-kill")
 def test_an_engine_s_process_that_is_killed_is_started_again_in_its_pod(lab: LabHandle, run: Run) -> None:
     before = pods_of(lab)
     ran = run("container-kill", **SHORT)
@@ -70,6 +72,7 @@ def test_an_engine_s_process_that_is_killed_is_started_again_in_its_pod(lab: Lab
     ran.is_honest()
 
 
+@pytest.mark.scenario("failure/gateway-pod-kill")
 def test_a_gateway_that_is_killed_builds_its_index_from_replays(run: Run, fresh_lab: Any) -> None:
     mine = fresh_lab()  # in an old one engines have said more than their rings hold
     before = pods_of(mine)
