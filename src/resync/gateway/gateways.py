@@ -24,6 +24,7 @@ from resync.gateway.routing import Routing
 from resync.gateway.serving import Front, IndexView
 from resync.gateway.settings import Settings
 from resync.gateway.sources import HTTP_PORT, EnginePod, RoutedEngine, SubscribedEngine
+from resync.gateway.tokenizing import Tokenizer
 from resync.kits.clocks import Clock
 from resync.kvsync import fleet
 from resync.kvsync.index import PrefixIndex
@@ -90,6 +91,7 @@ class Gateway:
             proxy=Proxy(
                 session,
                 routing=routing,
+                tokenizer=Tokenizer(session) if self._configuration.remote_tokenizer else None,
                 ready=self._ready,
                 models=self._models,
                 running_changed=self._running_changed,

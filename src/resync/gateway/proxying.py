@@ -22,6 +22,7 @@ from resync.gateway.errors import (
     NoSuchModelError,
 )
 from resync.gateway.routing import Routing
+from resync.gateway.tokenizing import Tokenizer
 from resync.kvsync.router import Decision, Prompt
 
 BODY_BYTES_MAX = 16 << 20
@@ -33,7 +34,17 @@ class _Completion(msgspec.Struct, frozen=True):
     prompt: list[int] | str = ""
 
 
-_COMPLETION = msgspec.json.Decoder(_Completion)
+class _Chat(msgspec.Struct, frozen=True):
+    model: str
+    messages: msgspec.Raw
+
+
+_ASKED: dict[str, msgspec.json.Decoder[_Completion | _Chat]] = {
+    "/v1/completions": msgspec.json.Decoder(_Completion),
+    "/v1/chat/completions": msgspec.json.Decoder(_Chat),
+}
+PATHS = tuple(_ASKED)
+"""What is proxied, to the same path of an engine."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -63,45 +74,57 @@ class Proxy:
         session: aiohttp.ClientSession,
         *,
         routing: Routing,
+        tokenizer: Tokenizer | None,
         ready: Ready,
         models: Callable[[], AbstractSet[str]],
         running_changed: Callable[[str, int], None],
     ) -> None:
         self._session = session
         self._routing = routing
+        self._tokenizer = tokenizer
         self._ready = ready
         self._models = models
         self._running: Counter[str] = Counter()
         self._running_changed = running_changed
 
     async def completions(self, request: web.Request) -> web.Response:
-        """Route one completion and answer with what the engine said."""
+        """Route one completion, of a prompt or of a chat, and answer with what the engine said."""
         body = await request.read()
         try:
-            return await self._anywhere(self._read(body), body)
+            asked = self._read(request.path, body)
+            prompt = Prompt(asked.model, await self._tokens(asked))
+            return await self._anywhere(request.path, prompt, body)
         except tuple(STATUSES) as error:
             return refusal(STATUSES[type(error)], str(error))
 
-    def _read(self, body: bytes) -> Prompt:
+    def _read(self, path: str, body: bytes) -> _Completion | _Chat:
         """The request, as far as routing needs it. Raises BadRequestError, NoSuchModelError."""
         try:
-            asked = _COMPLETION.decode(body)
+            asked = _ASKED[path].decode(body)
         except msgspec.MsgspecError as reason:
             raise BadRequestError(f"not a completion request: {reason}") from reason
         models = self._models()
         if models and asked.model not in models:
             raise NoSuchModelError(f"no engine serves {asked.model!r}; there are {', '.join(sorted(models))}")
-        tokens = None if isinstance(asked.prompt, str) else tuple(asked.prompt)
-        return Prompt(asked.model, tokens)
+        return asked
 
-    async def _anywhere(self, prompt: Prompt, body: bytes) -> web.Response:
+    async def _tokens(self, asked: _Completion | _Chat) -> tuple[int, ...] | None:
+        """The prompt's tokens, asked of an engine where it is text; None when nobody told them."""
+        if isinstance(asked, _Completion) and not isinstance(asked.prompt, str):
+            return tuple(asked.prompt)
+        if self._tokenizer is None:
+            return None
+        engines = [route.base_url for _, route in sorted(self._ready(asked.model).items())]
+        return await self._tokenizer.tokens(asked, engines)
+
+    async def _anywhere(self, path: str, prompt: Prompt, body: bytes) -> web.Response:
         """Try each engine once, until one connects. Raises NoEngineError, EngineLostError."""
         routes = dict(self._ready(prompt.model))
         while True:
             decision = self._routing.choose(prompt, {pod: self._running[pod] for pod in routes})
             route = routes.pop(decision.pod_key)
             try:
-                return await self._send(route, decision, body)
+                return await self._send(path, route, decision, body)
             except aiohttp.ClientConnectorError:
                 continue
             except (aiohttp.ClientError, TimeoutError) as reason:
@@ -110,11 +133,11 @@ class Proxy:
                     " it may have been carried out"
                 ) from reason
 
-    async def _send(self, route: Route, decision: Decision, body: bytes) -> web.Response:
+    async def _send(self, path: str, route: Route, decision: Decision, body: bytes) -> web.Response:
         self._change(route.pod_key, +1)
         try:
             async with self._session.post(
-                route.base_url + "/v1/completions", data=body, headers={"Content-Type": JSON}
+                route.base_url + path, data=body, headers={"Content-Type": JSON}
             ) as answer:
                 return web.Response(
                     body=await answer.read(),

@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from resync.gateway.proxying import BODY_BYTES_MAX, Proxy
+from resync.gateway.proxying import BODY_BYTES_MAX, PATHS, Proxy
 
 JSON = "application/json"
 
@@ -49,7 +49,8 @@ class Front:
         """The aiohttp application with every route."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         add = application.router
-        add.add_post("/v1/completions", self._proxy.completions)
+        for path in PATHS:
+            add.add_post(path, self._proxy.completions)
         add.add_get("/v1/models", self._models)
         add.add_get("/health", self._health)
         add.add_get("/metrics", self._page)
