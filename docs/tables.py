@@ -79,6 +79,8 @@ def page() -> str:
         "",
         "Judged from raw samples; the verdict judges them again. Before the fault and after everything has",
         "converged they hold of every engine; while it stands and until then, of those its row names.",
+        "Where an experiment asks for it, `routing-audit` is one more (`probes.routing.audited_misses`): of",
+        "prompts that one engine holds, a share is routed there, judged from the gateway's answers alone.",
         "",
     ]
     lines += table(("claim", "asserts", "unit"), ((c.name, c.asserts, c.unit) for c in CLAIMS))

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from resync.run.activities import judged
+from resync.run import auditing
+from resync.run.activities import judged, step
+from resync.run.runs import measured_value
 
-__all__ = ["lost_requests", "routed_share"]
+__all__ = ["audited_misses", "lost_requests", "routed_share"]
 
 
 def routed_share(run_id: str, window: Literal["steady", "fault"] = "steady") -> float:
@@ -25,3 +27,14 @@ def lost_requests(run_id: str) -> float:
     without a run or requests.
     """
     return judged(run_id, "avoided", "fault")
+
+
+def audited_misses(run_id: str) -> float:
+    """The share of prompts held by one engine that the gateway did not route there, 0 to 1.
+
+    A black-box audit after the fault: an engine is warmed behind the gateway's back, then the gateway is
+    asked (`target-pod` and `cached_tokens` of its answer). Nothing else is asked of the gateway, so it serves
+    for one that has neither index view nor metrics. Costs `audit_prompts` short prompts, at most three times.
+    Raises RunError without a run, when nobody can be asked, and when too few prompts were held to tell.
+    """
+    return step(run_id, "routing-audit", lambda run: measured_value(auditing.audit(run, "after")))

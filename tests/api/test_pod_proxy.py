@@ -24,6 +24,7 @@ class Echo(BaseHTTPRequestHandler):
         body = json.dumps({"method": self.command, "path": self.path, "body": sent}).encode()
         self.send_response(int(last) if last.isdigit() else 200)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-Told", self.headers.get("X-Said", ""))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -70,6 +71,18 @@ def test_a_request_reaches_the_pod_and_its_answer_comes_back(
         "path": "/a/b",
         "body": "",
     }
+
+
+def test_headers_reach_the_pod_and_those_of_its_answer_come_back(
+    core: Any, namespace: str, port: int
+) -> None:
+    pod_at(core, namespace, "127.0.0.1")
+    core.api_client.default_headers["X-Said"] = "this"
+    answer = core.connect_get_namespaced_pod_proxy_with_path(
+        f"a:{port}", namespace, "x", _preload_content=False
+    )
+    assert answer.headers["X-Told"] == "this"
+    assert answer.headers.getlist("Content-Type") == ["application/json"]
 
 
 def test_what_the_pod_refuses_is_refused(core: Any, namespace: str, port: int) -> None:

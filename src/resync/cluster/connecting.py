@@ -47,6 +47,14 @@ class StreamingAnswer(Protocol):
         ...
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """What came back, whatever its status; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class _Version(msgspec.Struct, frozen=True):
     git_version: str = msgspec.field(name="gitVersion", default="unknown")
 
@@ -179,6 +187,17 @@ class Cluster:
         finally:
             response.release_conn()
 
+    def carry(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answered:
+        """The answer of a pod behind the API's proxy; a refusal is an answer too. Raises ClusterError."""
+        response = self._exchange(method, path, None, body=body, headers=headers, timeout=self._timeout_s)
+        try:
+            said = {name.lower(): value for name, value in response.headers.items()}
+            return Answered(response.status, said, response.data)
+        except urllib3.exceptions.HTTPError as problem:
+            raise answers.error_without_answer(problem, f"{method} {path}", self.host) from problem
+        finally:
+            response.release_conn()
+
     def stream(self, path: str, query: Mapping[str, str], *, silence_s: float) -> StreamingAnswer:
         """A successful answer whose body is still to be read; `silence_s` without a byte is an error.
 
@@ -205,8 +224,9 @@ class Cluster:
         timeout: float | tuple[float, float],
         body: object = None,
         content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> urllib3.HTTPResponse:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **(headers or {})}
         if body is not None:
             headers["Content-Type"] = content_type or "application/json"
         # `param_serialize` also refreshes credentials; a query of ours is appended already escaped.

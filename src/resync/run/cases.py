@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from resync.run.audits import judge_audit
 from resync.run.claims import judge_all, judge_pods
 from resync.run.effects import Effect, FaultEffect, effect_of
 from resync.run.evidence import (
@@ -16,6 +17,7 @@ from resync.run.evidence import (
     PodSeen,
     PodsListed,
     Record,
+    RoutingAudited,
     SamplesTaken,
     TargetJoined,
     TargetsFrozen,
@@ -115,7 +117,11 @@ class Case:
             samples, context = self.samples(phase), self.context(phase)
             if samples is not None and context is not None:
                 judged += judge_all(samples, context)
-        return judged + self.pods()
+        return judged + self.pods() + self.audits()
+
+    def audits(self) -> list[Judgement]:
+        audits = [(one, self.context(one.phase)) for one in every(self.records, RoutingAudited)]
+        return [judge_audit(one, context) for one, context in audits if context is not None]
 
     def pods(self) -> list[Judgement]:
         listed = every(self.records, PodsListed)

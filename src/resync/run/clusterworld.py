@@ -21,6 +21,7 @@ from resync.cluster import (
     toolkit,
 )
 from resync.cluster import errors as cluster_errors
+from resync.cluster.completions import Completion
 from resync.cluster.connecting import Cluster
 from resync.cluster.pods import Pod, list_pods
 from resync.cluster.selectors import Selector
@@ -29,6 +30,7 @@ from resync.kits.clocks import SystemClock
 from resync.run.errors import RefusedError, RunError, UnmeasuredError
 from resync.run.evidence import PodSeen, Series
 from resync.run.files import manifest_path
+from resync.run.fronts import Fronts
 from resync.run.loadfaults import ACTION, KIND, LoadFaults
 from resync.run.samples import Window
 from resync.run.scrapes import Scrapes
@@ -112,6 +114,7 @@ class ClusterWorld:
             self._cluster = Cluster.connect(Path(settings.kubeconfig) if settings.kubeconfig else None)
         self._scrapes = Scrapes(settings)
         self._loads = LoadFaults(self._cluster, settings)
+        self._fronts = Fronts(self._cluster, settings)
 
     @property
     def api_server(self) -> str:
@@ -263,6 +266,11 @@ class ClusterWorld:
     def _pods(self, namespace: str, selector: str) -> list[PodSeen]:
         with _ours():
             return [_seen(p) for p in list_pods(self._cluster, namespace, selector)]
+
+    def complete(self, prompt: Sequence[int], engine: str | None = None) -> Completion:
+        """One token after that prompt, of that engine or by whom requests come in."""
+        with _ours():
+            return self._fronts.complete(prompt, engine)
 
     # --- the lease and what is left
 

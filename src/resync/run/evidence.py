@@ -6,7 +6,7 @@ on disk was not seen. Each kind of record is one frozen type below; `RECORD_KIND
 union, and the tests that kill a run "at every step" are parametrised by it, so a new kind is covered by
 existing.
 
-Order of a healthy run: see HEALTHY_KINDS. The other kinds (TROUBLE_KINDS) appear when something went wrong,
+Order of a healthy run: see HEALTHY_KINDS. Of the others, TROUBLE_KINDS appear when something went wrong,
 and any of them keeps a run from passing, except residue of an earlier run that was swept and stalls nothing
 decisive fell into.
 """
@@ -201,6 +201,31 @@ class ClaimJudged(_Record, frozen=True, kw_only=True):
     detail: str
 
 
+class PromptAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt of an audit: `pod_key` computed it, then the gateway was asked.
+
+    `tokens`: of its full blocks; `target`: the pod_key that the gateway says it chose, `selection` why, both
+    empty where it does not say; `cached`: tokens reused there. Where that was another pod, the first one was
+    asked again: `verified` whether it answered, `held` what it reused. None: not told.
+    """
+
+    pod_key: str
+    tokens: int
+    status: int
+    target: str
+    selection: str
+    cached: int | None
+    verified: bool
+    held: int | None
+
+
+class RoutingAudited(_Record, frozen=True, kw_only=True):
+    """What the gateway did with prompts that one engine held; only where an experiment asks for it."""
+
+    phase: Phase
+    prompts: list[PromptAsked]
+
+
 class ResidueChecked(_Record, frozen=True, kw_only=True):
     """What of this run was still in the cluster at its end; empty is the promise."""
 
@@ -299,7 +324,10 @@ Healthy = (
     | RunEnded
 )
 Trouble = VoidFound | ActivityFailed | HookFailed | SignalReceived | Crashed | Stalled | ResidueSwept
-Record = Healthy | Trouble
+Asked = RoutingAudited
+"""What is written only where the experiment asks for it."""
+
+Record = Healthy | Asked | Trouble
 
 
 def kind_of(record: Record | type[Record]) -> str:
@@ -311,7 +339,7 @@ HEALTHY_KINDS: tuple[str, ...] = tuple(kind_of(t) for t in get_args(Healthy))
 """Kinds a healthy run writes, in the order in which each first appears."""
 
 TROUBLE_KINDS: tuple[str, ...] = tuple(kind_of(t) for t in get_args(Trouble))
-RECORD_KINDS: tuple[str, ...] = HEALTHY_KINDS + TROUBLE_KINDS
+RECORD_KINDS: tuple[str, ...] = (*HEALTHY_KINDS, kind_of(RoutingAudited), *TROUBLE_KINDS)
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)

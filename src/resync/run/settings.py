@@ -30,6 +30,14 @@ class Target(StrEnum):
     CLUSTER = "cluster"
 
 
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """By which pods requests come in, and at which port."""
+
+    namespace: str
+    selector: str
+    port: int
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """One experiment's settings, parsed. Written whole into the evidence, so it holds no secret."""
 
@@ -72,6 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     apply_latency_limit_ms: float
     applied_rate_min: float
     request_error_share_max: float
+    front: Front
+    audit_prompts: int
+    audit_floor: int
 
 
 _UNITS_MS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "": 1000.0}
@@ -113,6 +124,13 @@ def _direction(text: str) -> str:
     if text not in get_args(Direction):
         raise ValueError(f"{text!r} is not one of to, from, both")
     return text
+
+
+def _front(text: str) -> Front:
+    match = re.fullmatch(r"([^/]+)/(.+=.+):(\d+)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not of the form NAMESPACE/LABEL=VALUE:PORT")
+    return Front(namespace=match[1], selector=match[2], port=int(match[3]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +209,16 @@ FIELDS: tuple[Field, ...] = (
     _same("apply_latency_limit", "apply_latency_limit_ms", _milliseconds, "50ms"),
     _same("applied_rate_min", "applied_rate_min", _rate, "100"),
     _same("request_error_share_max", "request_error_share_max", _share, "0.01"),
+    # On AIBrix requests come in by the Envoy in front of it.
+    Field(
+        "front",
+        "front",
+        _front,
+        "default/app=gateway-plugins:8080",
+        "envoy-gateway-system/gateway.envoyproxy.io/owning-gateway-name=aibrix-eg:10080",
+    ),
+    _same("audit_prompts", "audit_prompts", _count, "20"),
+    _same("audit_floor", "audit_floor", _count, "12"),
 )
 
 FLOOR_WINDOW_S = 20.0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from resync.cluster.completions import Completion
 from resync.run.evidence import PodSeen, Series
 from resync.run.samples import Window
 
@@ -137,6 +138,13 @@ class World(Protocol):
         """The raw samples of those metrics in `window`.
 
         Raises UnmeasuredError when Prometheus does not answer.
+        """
+        ...
+
+    def complete(self, prompt: Sequence[int], engine: str | None = None) -> Completion:
+        """One token after that prompt, of that engine (a pod_key) or by whom requests come in.
+
+        A refusal is an answer. Raises UnmeasuredError when there is nobody to ask.
         """
         ...
 

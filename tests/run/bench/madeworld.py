@@ -13,6 +13,7 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 
+from resync.cluster.completions import Completion
 from resync.run import courses
 from resync.run.control import *  # noqa: F403 - this module is that control, over another world
 from resync.run.errors import RefusedError, UnmeasuredError
@@ -222,6 +223,7 @@ class MadeWorld:
     def __init__(self, knobs: Knobs) -> None:
         self.knobs = knobs
         self.numbers = Numbers(time.time() - 60, knobs)
+        self.held: dict[tuple[int, ...], str] = {}
         self.fault = pathlib.Path(os.environ.get("MADE_FAULT_FILE", "fault-stands"))
 
     def opted_in(self) -> bool:
@@ -306,6 +308,18 @@ class MadeWorld:
         if time.time() > self.numbers.injected_s + dead or self.knobs.get("prometheus_down"):
             raise UnmeasuredError("Prometheus does not answer", next_step="start it")
         return self.numbers.series(metrics, (window[0], min(window[1], time.time() - INTERVAL_S)))
+
+    def complete(self, prompt: Sequence[int], engine: str | None = None) -> Completion:
+        """Whoever computed a prompt first holds it; what the engine `astray` holds is asked of another."""
+        holder = self.held.setdefault(tuple(prompt), engine or ENGINES[0])
+        target = engine or holder
+        if engine is None and holder.endswith(str(self.knobs.get("astray", "nobody"))):
+            target = next(pod for pod in ENGINES if pod != holder)
+        elif engine is None and "in_turn" in self.knobs:
+            target = ENGINES[int(str(self.knobs["in_turn"])) % len(ENGINES)]
+            self.knobs["in_turn"] = int(str(self.knobs["in_turn"])) + 1
+        cached = len(prompt) - 1 if target == holder else 0
+        return Completion(status=200, cached_tokens=cached, target=target.rpartition("/")[2])
 
     def close(self) -> None:
         return

@@ -26,6 +26,17 @@ _PATH = re.compile(
 _OURS = {"connection", "host", "transfer-encoding", "content-length", "accept-encoding", "authorization"}
 """Headers that are about the way to this server, not for the pod."""
 
+_OF_THE_WAY = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "content-length",
+    "content-encoding",
+    "server",
+    "date",
+}
+"""Headers of an answer that are about the way from the pod, not for whoever asked."""
+
 
 class Way(NamedTuple):
     """A request to be carried: the pod's own path in the API, its port and the path there."""
@@ -66,8 +77,9 @@ async def carry(
             allow_redirects=False,
         ) as answer:
             body = await _whole(answer)
-            kind = answer.headers.get("Content-Type", "application/octet-stream")
-            return web.Response(body=body, status=answer.status, headers={"Content-Type": kind})
+            told = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_THE_WAY}
+            told.setdefault("Content-Type", "application/octet-stream")
+            return web.Response(body=body, status=answer.status, headers=told)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise errors.unavailable(f"error trying to reach service: {type(error).__name__} {error}") from error
 
