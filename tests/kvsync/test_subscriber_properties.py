@@ -1,13 +1,14 @@
 """Any interleaving of loss, repetition, disorder, restart, truncated replay ends with index equal to truth.
 
 One world: engines with a block pool and a publisher with a short ring, a link that misbehaves, a subscriber
-and an index; and a ledger of the world's own, which knows what is lost for good. Four properties:
+and an index; and a ledger of the world's own, which knows what is lost for good. Five properties:
 
 - *exact is equal*: a source that calls itself exact has exactly what its engine held when it published the
   applied number;
 - *degraded is less*: one that does not has no block too many;
 - *once, in order*: between two purges, numbers only grow;
-- *settles*: when the faults stop it is live, up to date, and exact, unless the ledger proves the loss.
+- *settles*: when the faults stop it is live, up to date, and exact, unless the ledger proves the loss;
+- *the books close*: every number of a life is applied, superseded or irrecoverable, and one of them only.
 
 Hypothesis looks for the shortest way to break them, seeded walks look for the rarest. Every property must
 catch at least five broken copies of the subscriber, each alone.
@@ -54,6 +55,7 @@ class Property(StrEnum):
     DEGRADED_IS_LESS = "degraded is less"
     ONCE_IN_ORDER = "once, in order"
     SETTLES = "settles"
+    BOOKS_CLOSE = "the books close"
 
 
 class Engine:
@@ -145,7 +147,10 @@ class World:
 
     def tell(self, input_: Callable[..., tuple[Effect, ...]], *arguments: object) -> None:
         applied_before = self.subscriber.applied_seq
-        for effect in input_(*arguments, self.now_s):
+        entered_before = self.subscriber.statistics().applied_batches
+        effects = input_(*arguments, self.now_s)
+        self.check_books(entered_before, effects)
+        for effect in effects:
             match effect:
                 case Apply(seq=seq, batch=batch):
                     self.applied(seq, batch)
@@ -180,6 +185,19 @@ class World:
             "a restart not yet noticed": self.half_open,
         }
         return next((cause for cause, holds in causes.items() if holds), None)
+
+    def check_books(self, entered_before: int, effects: tuple[Effect, ...]) -> None:
+        now = self.subscriber.statistics()
+        books = (now.applied_batches, now.superseded_batches, now.irrecoverable_batches)
+        closed = sum(books) == now.applied_seq + 1 and min(books) >= 0
+        self.require(Property.BOOKS_CLOSE, closed, f"{books} for batch {now.applied_seq}")
+        entered = sum(isinstance(one, Apply) for one in effects)
+        purged = any(isinstance(one, Purge) for one in effects)
+        right = {entered_before + entered} | ({entered} if purged else set())
+        self.require(Property.BOOKS_CLOSE, now.applied_batches in right, f"{books}, {entered} applied")
+        self.require(
+            Property.BOOKS_CLOSE, not (now.exact and now.irrecoverable_batches), f"exact without {books[2]}"
+        )
 
     def check(self) -> None:
         if self.subscriber.state is not State.LIVE:
@@ -661,6 +679,26 @@ class KeepsWhatWasHeldOverADisconnect(Subscriber):
         self._retrying = False
 
 
+class WritesNothingOff(Subscriber):
+    """What it gives up is in no book."""
+
+    def __init__(self, settings: SubscriberSettings) -> None:
+        super().__init__(settings)
+        self._ledger.write_off = lambda: None  # type: ignore[method-assign]
+
+
+class CountsWhatItCannotRead(Subscriber):
+    def __init__(self, settings: SubscriberSettings) -> None:
+        super().__init__(settings)
+        self._ledger.write_off_last = lambda: None  # type: ignore[method-assign]
+
+
+class NeverSupersedes(Subscriber):
+    def __init__(self, settings: SubscriberSettings) -> None:
+        super().__init__(settings)
+        self._ledger.supersede = lambda: None  # type: ignore[method-assign]
+
+
 CAUGHT_BY = {
     Property.EXACT_IS_EQUAL: (
         AppliesLiveDuringReplay, AsksFromTheNextNumber, DropsWhatWasHeldBack, KeepsTheIndexOnRestart,
@@ -677,6 +715,10 @@ CAUGHT_BY = {
     Property.SETTLES: (
         AsksOnce, CountsTriesForEver, DropsWhatWasHeldBack, IgnoresClaims, KeepsWhatWasHeldOverADisconnect,
         NeverSeesARestart, NeverTriesAgain, WaitsForABatchFromNobody,
+    ),
+    Property.BOOKS_CLOSE: (
+        AppliesLiveDuringReplay, AppliesRepeats, AppliesWhatItConfirms, CountsWhatItCannotRead,
+        DropsWhatWasHeldBack, NeverSupersedes, StepsOverGaps, TakesTheMarkerForComplete, WritesNothingOff,
     ),
 }  # fmt: skip
 HUNT_WALKS = 1_500

@@ -42,6 +42,17 @@ def test_a_new_life_starts_anew() -> None:
     assert stored(metrics) == 40
 
 
+def test_one_life_is_shown_at_a_time() -> None:
+    metrics = Metrics()
+    for life in ("a", "b"):
+        metrics.show_engine(POD, truth(life, 1))
+    shown = [
+        metrics.registry.get_sample_value("resync_incarnation", {"pod_key": POD, "incarnation": life})
+        for life in ("a", "b")
+    ]
+    assert shown == [None, 1]
+
+
 def test_nothing_is_left_of_pods_and_gateways_that_left() -> None:
     metrics = Metrics()
     metrics.gateway_appeared("default/gateway-0")

@@ -28,6 +28,7 @@ MICRO_BUCKETS_S = tuple(10e-6 * 2**power for power in range(15))
 """Ten microseconds and fourteen doublings: the buckets of AIBrix's own duration histograms."""
 
 EVENT_TYPES = ("BlockStored", "BlockRemoved", "AllBlocksCleared")
+DISPOSITIONS = ("applied", "superseded", "irrecoverable")
 ERROR_TYPES = ("decode", "consume_events", "handle_event")
 
 
@@ -38,8 +39,8 @@ class SourceFamilies:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, ("pod_key", *labels), registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(name, text, ("pod_key",), registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, ("pod_key", *labels), registry=registry)
 
         zmq = "aibrix_kvcache_zmq_"
         own = "resync_gateway_"
@@ -77,6 +78,10 @@ class SourceFamilies:
         self.unknown_fields = counter(
             own + "unknown_fields", "Fields of events that nobody knows, read past."
         )
+        self.replay_ends = counter(own + "replay_ends", "End markers of replays, each checked.")
+        self.ledger = gauge(
+            own + "ledger_batches", "Batches of this life by what became of them.", "disposition"
+        )
         self.exact = gauge(own + "source_exact", "1 while the index for this pod is known to be exact.")
         self.round_trip = gauge(own + "engine_rtt_seconds", "Round trip of the last answered health check.")
         self.round_trip_at = gauge(own + "engine_rtt_timestamp_seconds", "When that was measured.")
@@ -109,6 +114,8 @@ class SourceMetrics:
         self.gaps = child(families.gaps)
         self.gaps_repaired = child(families.gaps_repaired)
         self.unknown_fields = child(families.unknown_fields)
+        self.replay_ends = child(families.replay_ends)
+        self.ledger = {kind: child(families.ledger, kind) for kind in DISPOSITIONS}
         self.exact = child(families.exact)
         self.begin()
 
@@ -134,6 +141,9 @@ class SourceMetrics:
         """Bring the series that follow the subscription's own counts up to date."""
         self.connection_status.set(connection.connected)
         self.exact.set(exact)
+        books = (stream.applied_batches, stream.superseded_batches, stream.irrecoverable_batches)
+        for kind, batches in zip(DISPOSITIONS, books, strict=True):
+            self.ledger[kind].set(batches)
         for counter, now in self._followed(stream, connection):
             counter.inc(now - self._mirrored.get(counter, 0))
             self._mirrored[counter] = now
@@ -151,6 +161,7 @@ class SourceMetrics:
             (self.replay_requests, stream.replays_asked),
             (self.replay_successes, stream.replays_succeeded),
             (self.replay_failures, stream.replays_failed),
+            (self.replay_ends, stream.replay_ends),
             (self.errors["decode"], stream.decode_errors),
             (self.errors["consume_events"], connection.frame_errors),
             (self.errors["handle_event"], stream.malformed_events + stream.unknown_events),

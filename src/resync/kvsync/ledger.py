@@ -3,6 +3,11 @@
 A number alone does not say which batch it was: a restarted publisher counts from 0 again, silently
 (kv-events recorded from vLLM 0.32 over three lives). So each applied number keeps a fingerprint of its
 payload; the same number with other content can only be another life.
+
+The books. Every number up to the last applied one has met one of three ends: *applied*, *irrecoverable*
+(given up, or not readable), *superseded* (given up, and made void by a clear that came later). Each is
+entered where it is decided, none is computed from the others, so that `applied + 1` is their sum only if none
+was passed over in silence.
 """
 
 from collections.abc import Iterator
@@ -28,7 +33,7 @@ class Ledger:
     """The numbers of one life of one publisher. Limits are in batches.
 
     `applied` is the last number applied, `highest_known` the last that must exist: seen, or claimed by the
-    publisher itself.
+    publisher itself. `entered`, `superseded` and `irrecoverable` are the books, opened with this life.
     """
 
     def __init__(self, *, held_limit: int, fingerprint_limit: int) -> None:
@@ -38,6 +43,7 @@ class Ledger:
         self._held: dict[int, Message] = {}
         self.applied = NOTHING
         self.highest_known = NOTHING
+        self.entered = self.superseded = self.irrecoverable = 0
 
     def relation(self, message: Message) -> Relation:
         """Where `message` stands."""
@@ -53,6 +59,7 @@ class Ledger:
         """`message` is applied now; if it waited, it no longer does."""
         self._held.pop(message.seq, None)
         self.applied = message.seq
+        self.entered += 1
         self.highest_known = max(self.highest_known, message.seq)
         self._fingerprints[message.seq] = hash(message.payload)
         self._fingerprints.pop(message.seq - self._fingerprint_limit, None)
@@ -99,6 +106,21 @@ class Ledger:
             first -= 1
         self._held = {seq: message for seq, message in self._held.items() if seq >= first}
 
+    def write_off(self) -> None:
+        """The numbers before what waits are given up."""
+        first = min(self._held, default=self.applied + 1)
+        self.irrecoverable += max(0, first - self.applied - 1)
+
+    def write_off_last(self) -> None:
+        """The last one entered could not be read."""
+        self.entered -= 1
+        self.irrecoverable += 1
+
+    def supersede(self) -> None:
+        """What was lost before says nothing that still holds."""
+        self.superseded += self.irrecoverable
+        self.irrecoverable = 0
+
     def forget_beyond(self) -> None:
         """Only what is applied is known."""
         self._held.clear()
@@ -107,6 +129,7 @@ class Ledger:
     def forget_applied(self) -> None:
         """The applied numbers may be those of a life that is over."""
         self.applied = NOTHING
+        self.entered = self.superseded = self.irrecoverable = 0
         self._fingerprints.clear()
 
     def begin_anew(self) -> None:

@@ -198,6 +198,9 @@ class Subscriber:
             exact=self.exact,
             held_back=self._ledger.held_back,
             degraded_reason=self._exactness.reason,
+            applied_batches=self._ledger.entered,
+            superseded_batches=self._ledger.superseded,
+            irrecoverable_batches=self._ledger.irrecoverable,
             **counts,
         )
 
@@ -213,6 +216,7 @@ class Subscriber:
     def _judge_answer(self, now_s: float, *, ended: bool) -> tuple[Effect, ...]:
         if not self.awaits_answer:
             return ()
+        self._counts["replay_ends"] += ended
         if self._state is State.LIVE:
             return self._judge_retry(now_s, ended=ended)
         judged = self._inquiry.judge(self._ledger, ended=ended)
@@ -248,6 +252,7 @@ class Subscriber:
             batch = wire.decode_batch(message.payload)
         except WireError as error:
             self._counts["decode_errors"] += 1
+            self._ledger.write_off_last()
             self._degrade(f"batch {message.seq} cannot be read: {error}")
             return
         self._effects.append(Apply(message.seq, batch, live))
@@ -256,6 +261,7 @@ class Subscriber:
     def _note_content(self, seq: int, batch: Batch) -> None:
         if not self._exactness.exact and any(isinstance(one, AllBlocksCleared) for one in batch.events):
             self._exactness.regain()
+            self._ledger.supersede()
         if batch.unknown_events:
             self._counts["unknown_events"] += len(batch.unknown_events)
         if batch.malformed:
@@ -343,6 +349,7 @@ class Subscriber:
         if not self._inquiry.same_life:  # our numbers may be those of a life that is over
             self._ledger.forget_applied()
         self._ledger.keep_last_run()
+        self._ledger.write_off()
         self._catch_up(None)
         self._ledger.forget_beyond()  # what the limit refused shows as a gap with the next batch
         if not self._exactness.exact:  # a clear among what was held back says everything

@@ -86,6 +86,9 @@ class Metrics:
             "control_timestamp_seconds", "When the control was last read to its end.", "gateway"
         )
         self.published = gauge("published_sequence", "What the engine has published.", "pod_key")
+        self.incarnation = gauge(
+            "incarnation", "1: which life of the engine it is.", "pod_key", "incarnation"
+        )
         self.truth_blocks = gauge("truth_blocks", "Blocks the engine holds.", "pod_key")
         self.peer_rtt = gauge("peer_rtt_seconds", "The observer's own round trip to the engine.", "pod_key")
         self.shared = Gauge(
@@ -113,12 +116,15 @@ class Metrics:
     def show_engine(self, pod_key: str, truth: Truth) -> None:
         """Show what an engine says about itself as of now, whichever sequence it was asked about."""
         self.published.set(truth.published_seq, pod_key)
+        self.incarnation.drop(pod_key)
+        self.incarnation.set(1, pod_key, truth.incarnation)
         self.stored.show(pod_key, truth.incarnation, truth.stored_total)
         self.removed.show(pod_key, truth.incarnation, truth.removed_total)
 
     def engine_gone(self, pod_key: str) -> None:
         """Say nothing more of what a process that is gone held and published."""
         self.published.drop(pod_key)
+        self.incarnation.drop(pod_key)
         self.truth_blocks.drop(pod_key)
 
     def compared(self, gateway: str, pod_key: str, blocks: int) -> None:
@@ -146,7 +152,8 @@ class Metrics:
 
     def forget_engine(self, pod_key: str) -> None:
         """Remove every series that is about an engine alone."""
-        for series in (self.published, self.truth_blocks, self.peer_rtt, self.stored, self.removed):
+        gauges = (self.published, self.incarnation, self.truth_blocks, self.peer_rtt)
+        for series in (*gauges, self.stored, self.removed):
             series.drop(pod_key)
 
     def _by_gateway(self) -> tuple[GaugeSeries, ...]:

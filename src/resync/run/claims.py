@@ -10,6 +10,7 @@ from resync.run.convergences import converged
 from resync.run.divergences import divergence, gaps, replays
 from resync.run.evidence import Phase, PodSeen
 from resync.run.judgements import Context, Finding, Judge, Judgement, Outcome, Part
+from resync.run.ledgers import UNIT, ledger
 from resync.run.performance import apply_latency, request_errors, throughput
 from resync.run.profiles import Pods
 from resync.run.routings import routed
@@ -87,6 +88,10 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "returned", "what was killed is back in time", "s",
         lambda c: c.settings.restart_limit_s, returned,
+    ),
+    Claim(
+        "ledger", "every batch that was emitted is applied, superseded or provably irrecoverable", UNIT,
+        lambda _: 0.0, ledger,
     ),
     Claim(
         "converged", "after the fault every index is right and complete again in time", "s",

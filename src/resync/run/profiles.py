@@ -100,7 +100,9 @@ PROFILES: Mapping[tuple[str, str], Profile] = {
     ("NetworkChaos", "delay"): DELAY,
     ("NetworkChaos", "partition"): Profile(fault=CUT_OFF, recovery=RECOVERED, heals_late=True),
     ("NetworkChaos", "partition-reset"): Profile(
-        fault=CUT_OFF, recovery={**RECOVERED, "replays": Scope.TOUCHED}, heals_late=True
+        fault=CUT_OFF,
+        recovery={**RECOVERED, "replays": Scope.TOUCHED, "ledger": Scope.EVERY},
+        heals_late=True,
     ),
     ("Load", "surge"): Profile(
         fault={**STEADY, **dict.fromkeys(("throughput", "apply-latency", "request-errors"), Scope.EVERY)},
@@ -108,7 +110,10 @@ PROFILES: Mapping[tuple[str, str], Profile] = {
     ),
     ("PodChaos", "pod-failure"): Profile(
         fault=dict.fromkeys(("event-age", "staleness", "divergence"), Scope.UNTOUCHED),
-        recovery={"divergence": Scope.UNTOUCHED, "gaps": Scope.EVERY, "converged": Scope.EVERY},
+        recovery={
+            "divergence": Scope.UNTOUCHED,
+            **dict.fromkeys(("gaps", "converged", "ledger"), Scope.EVERY),
+        },
         pods=Pods.RESTARTED,
         blind_s=4.0,
     ),
