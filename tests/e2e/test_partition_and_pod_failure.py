@@ -53,6 +53,9 @@ def test_what_a_reset_loses_is_asked_for_comes_complete_and_the_index_is_right_a
     assert (replays["phase"], replays["outcome"]) == ("recovery", "held")
     judged = {(c["claim"], c["phase"]) for c in ran.line["claims"] if c["outcome"] == "held"}
     assert {("divergence", "recovery"), ("gaps", "recovery"), ("divergence", "after")} <= judged
+    said = {c["claim"]: c["detail"] for c in ran.line["claims"] if c["phase"] in {"recovery", "after"}}
+    assert "+ 0 superseded + 0 irrecoverable" in said["ledger"]
+    assert "held prompts were routed to their holder" in said["routing-audit"]
     ran.is_honest()
 
 

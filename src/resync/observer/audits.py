@@ -86,8 +86,9 @@ class Audit:
             await asyncio.sleep(max(0.0, began_s + self._every_s - self._clock.monotonic_s()))
 
     async def _attempt(self) -> None:
+        began_s = self._clock.wall_s()
         try:
-            self._export(await self._take())
+            self._export(await self._take(), began_s)
             self._cut_s = self._clock.monotonic_s()
             reason = None
         except CutError as failure:
@@ -169,7 +170,7 @@ class Audit:
             sides.append(Side(pod_key=pod_key, truth=(), index=rows))
         return sides
 
-    def _export(self, sides: list[Side]) -> None:
+    def _export(self, sides: list[Side], began_s: float) -> None:
         """Move every gauge of this gateway at once: nothing is awaited in here."""
         gateway, metrics = self._gateway.pod_key, self._metrics
         planted = Side(pod_key=control.POD_KEY, truth=self.control.rows, index=())
@@ -182,6 +183,7 @@ class Audit:
         calm = not any(blocks for (pod_key, _kind), blocks in wrong.items() if pod_key != control.POD_KEY)
         if not calm:
             metrics.divergent_cuts.labels(gateway).inc()
+        metrics.cut_began.set(began_s, gateway)
         metrics.last_cut.set(self._clock.wall_s(), gateway)
         metrics.forget_pods(gateway, but=[control.POD_KEY, *(one.pod_key for one in sides)])
         if self.control.completed_s is not None:

@@ -82,6 +82,7 @@ class Metrics:
         self.applied = gauge("applied_sequence", "What the gateway says it has applied.", *both)
         self.index_blocks = gauge("index_blocks", "Blocks in the gateway's index.", *both)
         self.last_cut = gauge("last_cut_timestamp_seconds", "When the last cut was taken.", "gateway")
+        self.cut_began = gauge("cut_began_timestamp_seconds", "When that cut was begun.", "gateway")
         self.control = gauge(
             "control_timestamp_seconds", "When the control was last read to its end.", "gateway"
         )
@@ -146,6 +147,7 @@ class Metrics:
         """Remove every series of a gateway that left."""
         self.forget_pods(gateway, but=())
         self.last_cut.drop(gateway)
+        self.cut_began.drop(gateway)
         self.control.drop(gateway)
         self.cuts.remove(gateway)
         self.divergent_cuts.remove(gateway)

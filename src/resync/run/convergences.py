@@ -56,8 +56,20 @@ def convergence(
             break
         before = t
     behind = max(0.0, published[times[-1]] - applied[times[-1]])
-    latest = None if first_good is None else first_good - ended_s
-    return Convergence(pod, last_bad - ended_s, latest, behind)
+    latest = None if first_good is None else _told_by(samples, pod, first_good) - ended_s
+    return Convergence(pod, max(0.0, _true_from(samples, last_bad) - ended_s), latest, behind)
+
+
+def _true_from(samples: Samples, bad_s: float) -> float:
+    """From when on what the sample at `bad_s` says may have been wrong: the cut it shows had begun before."""
+    began = [v for s in samples.all("resync_cut_began_timestamp_seconds") for t, v in s.points if t == bad_s]
+    return min([*began, bad_s])
+
+
+def _told_by(samples: Samples, pod: str, good_s: float) -> float:
+    """By when the scrape of the sample at `good_s` was over."""
+    pages = samples.all("resync_published_sequence", pod_key=pod)
+    return max(samples.told_between(page, good_s)[1] for page in pages)
 
 
 def _least(series: Sequence[Series]) -> dict[float, float]:

@@ -71,6 +71,19 @@ class Samples:
         """The points of `series` within the window, NaN left out."""
         return [p for p in within(series.points, self.window) if not math.isnan(p[1])]
 
+    def told_between(self, series: Series, at_s: float) -> Window:
+        """When the page behind the sample at `at_s` was written: after the scrape began, before it was over.
+
+        Prometheus stamps a sample with the begin of its scrape, moved by up to 2 ms so that stamps are even.
+        Where it was not asked how long the scrape took, the stamp is all there is.
+        """
+        way = {name: series.labels[name] for name in ("job", "instance") if name in series.labels}
+        took = [v for s in self.all("scrape_duration_seconds", **way) for t, v in s.points if t == at_s]
+        if not took:
+            return at_s, at_s
+        moved_s = metrics_series.STAMP_MOVED_S
+        return at_s - moved_s, at_s + max(took) + moved_s
+
     def pods(self, metric: str) -> list[str]:
         """The pod_keys `metric` speaks about, sorted."""
         return sorted({s.labels["pod_key"] for s in self.all(metric) if "pod_key" in s.labels})

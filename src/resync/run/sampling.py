@@ -45,6 +45,7 @@ GAUGES = (
     PEER,
     "resync_divergence_blocks",
     "resync_last_cut_timestamp_seconds",
+    "resync_cut_began_timestamp_seconds",
     "resync_gateways_selected",
     "resync_gateways_audited",
     "resync_shared_hashes",
@@ -62,6 +63,7 @@ GAUGES = (
     "resync_load_asked_rate",
     "up",
     "process_start_time_seconds",
+    "scrape_duration_seconds",
 )
 HISTOGRAMS = ("resync_gateway_event_age_seconds", "aibrix_kvcache_zmq_event_processing_duration_seconds")
 

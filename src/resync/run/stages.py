@@ -2,9 +2,10 @@
 
 Each stage is a fact of which samples are moments: it was not so at one scrape and was so at the next, so its
 time is an interval, in seconds after the end of the fault (below 0: while it still stood); of a kill, after
-the mesh had reported it. What did not happen within the recovery's samples stays in the result as what it is,
-a censored time: `latest_s` is None and `earliest_s` is how long it was waited for. A stage nobody entered (no
-replay was needed) is absent.
+the mesh had reported it. A page is written at some moment of its scrape, and what it says of a cut was so at
+some moment of that: the interval reaches from the begin of the one to the end of the other. What did not
+happen within the recovery's samples stays in the result as what it is, a censored time: `latest_s` is None
+and `earliest_s` is how long it was waited for. A stage nobody entered (no replay was needed) is absent.
 """
 
 import itertools
@@ -97,10 +98,12 @@ def first_growth(
     """Between which two samples a counter first grew in the window; None when it never did."""
     points = [p for p in series.points if p[0] <= samples.window[1]]
     for (before_s, before), (at_s, value) in itertools.pairwise(points):
-        # A counter that fell, or began anew, was born again: what it shows now, it has grown.
+        # A counter that fell, or began anew, was born again: what it shows now, it has grown. A scrape that
+        # began before the window can show what happened in it.
         reborn = value < before or births.get(before_s) != births.get(at_s)
-        if at_s >= samples.window[0] and (value > before or (reborn and value > 0)):
-            return before_s, at_s
+        by_s = samples.told_between(series, at_s)[1]
+        if by_s >= samples.window[0] and (value > before or (reborn and value > 0)):
+            return samples.told_between(series, before_s)[0], by_s
     return None
 
 
