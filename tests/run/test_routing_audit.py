@@ -105,6 +105,12 @@ def test_prompts_that_are_gone_prove_nothing() -> None:
     assert found.detail == "11 prompts were held, 12 needed (9 no longer held)"
 
 
+def test_a_gateway_that_does_not_say_where_it_sent_them_cannot_be_audited() -> None:
+    found = judged(*[asked("", cached=None)] * 20)
+    assert found.outcome is Outcome.NOT_EXERCISED
+    assert found.detail == "0 prompts were held, 12 needed (20 unanswered, or without a target-pod)"
+
+
 def test_engines_that_do_not_tell_what_they_reuse_cannot_be_audited_by() -> None:
     assert judged(*[asked(cached=None)] * 20).outcome is Outcome.UNMEASURED
 

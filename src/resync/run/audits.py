@@ -34,7 +34,7 @@ class Fate(StrEnum):
     PHANTOM = "phantom"
     GONE = "no longer held"
     BUSY = "holder too busy"
-    UNANSWERED = "unanswered"
+    UNANSWERED = "unanswered, or without a target-pod"
 
 
 MISSES = (Fate.MISSING, Fate.MISATTRIBUTED, Fate.PHANTOM)
@@ -72,7 +72,8 @@ def _judged(
 ) -> tuple[Outcome, str, float | None, Finding | None]:
     fates = Counter(fate(one) for one in prompts)
     misses, decided = _tally(prompts)
-    if prompts and all(one.cached is None and one.held is None for one in prompts):
+    answered = [one for one in prompts if one.target]
+    if answered and all(one.cached is None and one.held is None for one in answered):
         return Outcome.UNMEASURED, "no answer says how many tokens were cached", None, None
     if decided < floor:
         rest = ", ".join(f"{n} {what}" for what, n in fates.items() if what not in {Fate.ROUTED, *MISSES})
