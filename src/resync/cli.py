@@ -3,7 +3,7 @@
 import click
 
 from resync.lab.commands import lab
-from resync.run.commands import preview, suite, sweep, verdict
+from resync.run.commands import audit, preview, suite, sweep, verdict
 
 
 @click.group()
@@ -12,5 +12,5 @@ def main() -> None:
     """Does our KV-cache index survive a bad day?"""
 
 
-for command in (lab, preview, suite, sweep, verdict):
+for command in (lab, audit, preview, suite, sweep, verdict):
     main.add_command(command)

@@ -3,20 +3,19 @@
 It is our own, with its index view off, so that it can be right, and wrong in a known way.
 """
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
-from resync.run import auditing, settings
-from resync.run.clusterworld import ClusterWorld
-from resync.run.evidence import EvidenceFile
-from resync.run.judgements import Judgement, Outcome
-from resync.run.runs import Run
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -32,7 +31,6 @@ class Foreign:
         self._arguments.write_text("")
         command = f"exec {sys.executable} -m resync.gateway --no-index-view $(cat {self._arguments})"
         self.lab = fresh_lab("--gateway-cmd", command, "--no-load")
-        self._audits = 0
         self.wait_until_it_follows()
 
     def again(self, arguments: str) -> None:
@@ -52,33 +50,36 @@ class Foreign:
 
         wait_until(follows, what="the gateway to know three engines", timeout_s=30)
 
-    def audited(self) -> Judgement:
-        self._audits += 1
-        run = Run(EvidenceFile(self._folder / f"{self._audits}.jsonl"), f"foreign-{self._audits}")
-        run.settings = settings.parse(
-            {"kubeconfig": str(self.lab.kubeconfig), "prometheus_url": self.lab.prometheus_url}
+    def audited(self) -> tuple[int, dict[str, Any]]:
+        """Exit code and answer of `resync audit`."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("RESYNC_")}
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("resync")), "audit"],
+            cwd=self._folder,
+            env={**kept, **self.lab.env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
-        run.world = world = ClusterWorld(run.settings)
-        try:
-            run.engines, run.gateways = world.engines(), world.gateways()
-            return auditing.audit(run, "after")
-        finally:
-            world.close()
+        assert done.stdout, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)["resync-audit"]
+        assert Path(said["evidence"]).is_file()
+        return done.returncode, said
 
 
 def test_it_is_found_right_when_it_is_and_wrong_when_it_is_not(fresh_lab: FreshLab, tmp_path: Path) -> None:
     foreign = Foreign(fresh_lab, tmp_path)
-    right = foreign.audited()
-    assert right.outcome is Outcome.HELD, right.detail
+    code, right = foreign.audited()
+    assert (code, right["outcome"]) == (0, "held"), right
 
     # Every block of an event hangs on the event's parent: of a prompt only the first one is found.
     foreign.again("--flaw unchained:0")
-    unchained = foreign.audited()
-    assert unchained.outcome is Outcome.BREACHED, unchained.detail
-    assert unchained.finding is not None
-    assert unchained.finding.kind == "missing prompts"
+    code, unchained = foreign.audited()
+    assert (code, unchained["outcome"]) == (1, "breached"), unchained
+    assert " missing prompts on default/engine-" in unchained["detail"]
 
     # Applies nothing that any engine says.
     foreign.again("--flaw frozen-sequence:0")
-    deaf = foreign.audited()
-    assert deaf.outcome is Outcome.BREACHED, deaf.detail
+    code, deaf = foreign.audited()
+    assert (code, deaf["outcome"]) == (1, "breached"), deaf

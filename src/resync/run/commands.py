@@ -1,4 +1,4 @@
-"""Commands about runs: `resync verdict`, `resync sweep`, `resync preview`. The console script adds them."""
+"""Commands about runs: `verdict`, `sweep`, `preview`, `suite`, `audit`; the console script adds them."""
 
 import json
 import os
@@ -10,18 +10,21 @@ from typing import ParamSpec
 
 import click
 
-from resync.run import courses, evidence, settings, suites
+from resync.run import auditing, courses, evidence, runs, settings, suites
 from resync.run.errors import RunError
 from resync.run.joining import running_lab
+from resync.run.judgements import Outcome
+from resync.run.runs import Run
 from resync.run.settings import Settings, Target
 from resync.run.verdict import rule
 from resync.run.where import target_of
 from resync.run.worlds import World
 
-__all__ = ["preview", "suite", "sweep", "verdict"]
+__all__ = ["audit", "preview", "suite", "sweep", "verdict"]
 
 P = ParamSpec("P")
 VOID_CODE = 2
+AUDIT_CODES = {Outcome.HELD: 0, Outcome.BREACHED: 1}
 STILL_THERE_CODE = 1
 
 
@@ -143,3 +146,29 @@ def preview(file: str) -> None:
         click.echo(f"  source {pod}")
     for pod in hit.peers:
         click.echo(f"  target {pod}")
+
+
+@click.command()
+@_no_traceback
+def audit() -> None:
+    """Ask the gateway for prompts that one engine holds, and say how many it routes there. No fault.
+
+    Needs nothing of the gateway but `target-pod` in its answers, so it serves for a foreign one. The evidence
+    goes below .resync/audits. Exit code 0 held, 1 breached, 2 not told.
+    """
+    run_id = runs.new_id()
+    parsed = _settings()
+    world = courses.open_world(parsed)
+    run = Run(evidence.EvidenceFile(_audits_dir() / run_id / evidence.FILE_NAME), run_id)
+    run.settings, run.world = parsed, world
+    run.engines, run.gateways = world.engines(), world.gateways()
+    judged = auditing.audit(run, "baseline")
+    click.echo(f"resync: {judged.detail}", err=True)
+    said = {"outcome": judged.outcome, "value": judged.value, "limit": judged.limit, "detail": judged.detail}
+    click.echo(json.dumps({"resync-audit": {**said, "evidence": str(run.file.path)}}))
+    sys.exit(AUDIT_CODES.get(judged.outcome, VOID_CODE))
+
+
+def _audits_dir() -> Path:
+    """Beside the runs, since an audit is none: it has no verdict."""
+    return evidence.runs_dir().absolute().with_name("audits")
