@@ -1,6 +1,7 @@
 """Each experiment beside the delay fails on a gateway with a defect, for the reason that was predicted."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from resync.lab.handle import LabHandle
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 Run = Any
+FreshLab = Callable[..., LabHandle]
 QUICK = {"RESYNC_FAULT_DURATION": "6s", "RESYNC_CONVERGENCE_LIMIT": "3s"}
 SURGE = {**QUICK, "RESYNC_FAULT_DURATION": "8s"}
 """A rush is known after two seconds."""
@@ -35,12 +37,12 @@ TIER = [pytest.param(name, marks=MARKS.get(name, [])) for name in DEFECTS]
 
 
 @pytest.mark.parametrize("experiment", TIER)
-def test_a_defect_fails_for_the_predicted_reason(lab: LabHandle, run: Run, experiment: str) -> None:
+def test_a_defect_fails_for_the_predicted_reason(fresh_lab: FreshLab, run: Run, experiment: str) -> None:
+    """In a lab that began with it: who comes later and asks for no replay is wrong before the fault."""
     flags, settings, says = DEFECTS[experiment]
-    with lab.replaced("gateway-0", flags):
-        ran = run(experiment, **settings)
-        assert (ran.code, ran.line["verdict"]) == (1, "fail"), ran.told()
-        (pod,) = ran.line["effect"]["pods"]
-        engine = r"default/engine-\d" if experiment == "high-load" else re.escape(pod)
-        assert re.search(says.format(engine), ran.line["reason"]), ran.told()
-        ran.is_honest()
+    ran = run(experiment, where=fresh_lab(*(f"--gateway-arg={flag}" for flag in flags)), **settings)
+    assert (ran.code, ran.line["verdict"]) == (1, "fail"), ran.told()
+    (pod,) = ran.line["effect"]["pods"]
+    engine = r"default/engine-\d" if experiment == "high-load" else re.escape(pod)
+    assert re.search(says.format(engine), ran.line["reason"]), ran.told()
+    ran.is_honest()

@@ -307,8 +307,12 @@ class Fleet:
             )
             for n in range(engines)
         ]
-        for engine in self.engines:
-            engine.wait_until_up()
+        try:
+            for engine in self.engines:
+                engine.wait_until_up()
+        except BaseException:
+            self.close()  # nobody else can: there is no fleet yet
+            raise
 
     def relays(self) -> list[Relay]:
         """A relay in front of every engine; gateways started afterwards go through them."""
