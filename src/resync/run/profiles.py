@@ -91,7 +91,7 @@ BACK: Asserted = {
     "returned": Scope.TOUCHED,
     "divergence": Scope.UNTOUCHED,
     "gaps": Scope.UNTOUCHED,
-    "converged": Scope.EVERY,
+    **dict.fromkeys(("converged", "ledger"), Scope.EVERY),
 }
 
 DELAY = Profile(fault=STEADY, recovery=RECOVERED, slows_events=True)
