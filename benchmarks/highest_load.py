@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.outside import GATEWAY, LOAD, Bench
+from benchmarks.outside import GATEWAY, LOAD, Bench, Page
 from resync.lab.handle import LabHandle, running_lab
 
 AGE, APPLIED = "resync_gateway_event_age_seconds", "resync_gateway_applied_sequence"
@@ -29,8 +29,9 @@ NAMED = 4
 class Level:
     """What one load came to. `shares`: of a core, by process."""
 
-    rate: float
+    asked_a_second: float
     sent_a_second: float
+    refused_a_second: float
     batches_a_second: float
     age_s: float
     shares: Mapping[str, float]
@@ -38,16 +39,17 @@ class Level:
     @property
     def held(self) -> bool:
         """Whether it came about and the events stayed young."""
-        return self.sent_a_second >= COMES_ABOUT * self.rate and self.age_s <= AGE_LIMIT_S
+        return self.sent_a_second >= COMES_ABOUT * self.asked_a_second and self.age_s <= AGE_LIMIT_S
 
     def __str__(self) -> str:
         """One line."""
         busiest = sorted(self.shares.items(), key=lambda item: -item[1])[:NAMED]
         named = ", ".join(f"{name} {share:.0%}" for name, share in busiest)
         return (
-            f"{self.rate:.0f} requests/s more: {self.sent_a_second:.0f} sent/s in all,"
-            f" {self.batches_a_second:.0f} batches/s, event age p99 <= {self.age_s:.2f} s,"
-            f" {'held' if self.held else 'NOT held'}; of a core: {named}; all {sum(self.shares.values()):.0%}"
+            f"{self.asked_a_second:.0f} requests/s asked for: {self.sent_a_second:.0f} sent,"
+            f" {self.refused_a_second:.0f} not for too many in flight, {self.batches_a_second:.0f} batches/s,"
+            f" event age p99 <= {self.age_s:.2f} s, {'held' if self.held else 'NOT held'};"
+            f" of a core: {named}; all {sum(self.shares.values()):.0%}"
         )
 
 
@@ -62,10 +64,15 @@ def level(bench: Bench, lab: LabHandle, rate: float) -> Level:
             processor_s(lab),
         )
     took_s = gateway_then.at_s - gateway.at_s
+
+    def more(name: str, then: Page, before: Page) -> float:
+        return (then.total(name) - before.total(name)) / took_s
+
     return Level(
-        rate,
-        (load_then.total("resync_load_sent_total") - load.total("resync_load_sent_total")) / took_s,
-        (gateway_then.total(APPLIED) - gateway.total(APPLIED)) / took_s,
+        load_then.total("resync_load_asked_rate"),
+        more("resync_load_sent_total", load_then, load),
+        more("resync_load_refused_total", load_then, load),
+        more(APPLIED, gateway_then, gateway),
         p99(gateway.buckets(AGE), gateway_then.buckets(AGE)),
         {name: (used_s - busy_s.get(name, 0.0)) / took_s for name, used_s in busy_then_s.items()},
     )
