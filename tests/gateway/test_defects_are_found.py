@@ -228,9 +228,10 @@ def test_a_short_heartbeat_loses_the_engines_once_there_is_a_delay(fleet: Any) -
         lambda page: late_s(page) >= 2 or any(kind == "missing" for _pod, kind in page.divergence()),
         timeout_s=20,
     )
+    # How often is chance: an engine that says something within each 80 ms keeps a connection up.
     gateway.wait_for(
-        "connections that are lost again and again",
-        lambda page: page.total("aibrix_kvcache_zmq_disconnections_total") >= 3,
+        "a connection that was lost",
+        lambda page: page.total("aibrix_kvcache_zmq_disconnections_total") >= 1,
         timeout_s=20,
     )
 
