@@ -236,6 +236,20 @@ def test_a_short_heartbeat_loses_the_engines_once_there_is_a_delay(fleet: Any) -
     )
 
 
+def test_a_short_heartbeat_loses_a_silent_engine_again_and_again(fleet: Any) -> None:
+    """Without anything said in between every connection is given up before its first answer can be there."""
+    relays = fleet.relays()
+    gateway = fleet.gateway("--flaw", "short-heartbeat").wait_until_whole(engines=3)
+    assert gateway.page().total("aibrix_kvcache_zmq_disconnections_total") == 0
+    for relay in relays:
+        relay.delay_s = 0.05
+    gateway.wait_for(
+        "connections that are lost again and again",
+        lambda page: page.total("aibrix_kvcache_zmq_disconnections_total") >= 9,
+        timeout_s=20,
+    )
+
+
 def after_another_cut(observer: Any) -> Any:
     """The next cut's page."""
     before = observer.page().total("resync_cuts_total")
