@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 from hypothesis import HealthCheck, settings
 
 from resync.kits.waits import wait_until
@@ -36,7 +37,7 @@ LISTENING = re.compile(r'msg="?Listening on"? .*?address=(\S+)')
 
 @contextmanager
 def serving(binary: Path, directory: Path, targets: Sequence[Target]) -> Iterator[str]:
-    """A Prometheus without a lab, on a free port; its URL."""
+    """A Prometheus without a lab, on a free port, once it answers queries; its URL."""
     command, log = prepared(binary, directory, targets, listen="127.0.0.1:0"), directory / "log"
     server = children.launch(command, log)
     try:
@@ -46,7 +47,12 @@ def serving(binary: Path, directory: Path, targets: Sequence[Target]) -> Iterato
             timeout_s=20,
         )
         assert found is not None
-        yield f"http://{found[1]}"
+        url = f"http://{found[1]}"
+        # It listens before it answers: until its storage is open, every query gets a 503.
+        wait_until(
+            lambda: requests.get(f"{url}/-/ready", timeout=5).ok, what="Prometheus to be ready", timeout_s=20
+        )
+        yield url
     finally:
         children.end(server, 2.0)
 
