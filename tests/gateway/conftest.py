@@ -21,9 +21,12 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from resync.cluster.connecting import MERGE_PATCH, Cluster
 from resync.kits.waits import wait_until
+from resync.lab.api.process import ApiProcess, start_api
 
 MODEL = "llama2-7b"
+PODS = "/api/v1/namespaces/default/pods"
 BLOCK = 16
 STOP_S_MAX = 2.0
 _NETWORKS = itertools.count()
@@ -396,6 +399,52 @@ def fleet_of(tmp_path: Path) -> Iterator[Callable[[int], Fleet]]:
             return made
 
         yield make
+
+
+class Pods:
+    """Writes pods as kubelet would."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def create(self, process: Any, labels: dict[str, str]) -> None:
+        """A Running, Ready pod at the process's address."""
+        spec = {"nodeName": "node-0", "containers": [{"name": "main", "image": "none"}]}
+        metadata = {"name": process.name, "labels": labels}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        self._cluster.request("POST", PODS, body=body)
+        self.report(process, ready=True)
+
+    def report(self, process: Any, *, ready: bool) -> None:
+        """Say whether it is Ready."""
+        condition = {"type": "Ready", "status": "True" if ready else "False"}
+        status = {"phase": "Running", "podIP": process.ip, "conditions": [condition]}
+        path = f"{PODS}/{process.name}/status"
+        self._cluster.request("PATCH", path, body={"status": status}, content_type=MERGE_PATCH)
+
+    def label(self, process: Any, labels: dict[str, str]) -> None:
+        """Change those labels."""
+        path, body = f"{PODS}/{process.name}", {"metadata": {"labels": labels}}
+        self._cluster.request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+    def delete(self, process: Any) -> None:
+        """Take it out of the API at once."""
+        query = {"gracePeriodSeconds": "0"}
+        self._cluster.request("DELETE", f"{PODS}/{process.name}", query=query)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[ApiProcess]:
+    folder = tmp_path / "api"
+    folder.mkdir()
+    with start_api(folder) as process:
+        yield process
+
+
+@pytest.fixture
+def pods(api: ApiProcess) -> Iterator[Pods]:
+    with Cluster.connect(api.kubeconfig) as cluster:
+        yield Pods(cluster)
 
 
 def prompt_of(blocks: int, *, seed: int) -> list[int]:

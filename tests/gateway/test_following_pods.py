@@ -1,63 +1,24 @@
 """Gateway and observer follow the pods of a Kubernetes API: they come, change, and leave without a trace."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from resync.cluster.connecting import MERGE_PATCH, Cluster
-from resync.lab.api.process import ApiProcess, start_api
+from resync.lab.api.process import ApiProcess
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Pods
+else:
+    Pods = Any
 
 pytestmark = pytest.mark.integration
 
-PODS = "/api/v1/namespaces/default/pods"
 ENGINE_LABELS = {
     "model.aibrix.ai/name": "llama2-7b",
     "model.aibrix.ai/port": "8000",
     "model.aibrix.ai/kv-events-enabled": "true",
 }
-
-
-class Pods:
-    """Writes pods as kubelet would."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    def create(self, process: Any, labels: dict[str, str]) -> None:
-        """A Running, Ready pod at the process's address."""
-        spec = {"nodeName": "node-0", "containers": [{"name": "main", "image": "none"}]}
-        metadata = {"name": process.name, "labels": labels}
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-        self._cluster.request("POST", PODS, body=body)
-        self.report(process, ready=True)
-
-    def report(self, process: Any, *, ready: bool) -> None:
-        """Say whether it is Ready."""
-        condition = {"type": "Ready", "status": "True" if ready else "False"}
-        status = {"phase": "Running", "podIP": process.ip, "conditions": [condition]}
-        path = f"{PODS}/{process.name}/status"
-        self._cluster.request("PATCH", path, body={"status": status}, content_type=MERGE_PATCH)
-
-    def delete(self, process: Any) -> None:
-        """Take it out of the API at once."""
-        query = {"gracePeriodSeconds": "0"}
-        self._cluster.request("DELETE", f"{PODS}/{process.name}", query=query)
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[ApiProcess]:
-    folder = tmp_path / "api"
-    folder.mkdir()
-    with start_api(folder) as process:
-        yield process
-
-
-@pytest.fixture
-def pods(api: ApiProcess) -> Iterator[Pods]:
-    with Cluster.connect(api.kubeconfig) as cluster:
-        yield Pods(cluster)
 
 
 @pytest.fixture

@@ -93,17 +93,17 @@ SOURCE = Source("default/engine-0", "127.0.0.2", 5557, 5558, "uid-1", "llama2-7b
 
 
 def test_a_pod_that_passes_the_gate_is_wanted() -> None:
-    assert fleet.wanted(POD) == SOURCE
+    assert fleet.wanted(POD) == (SOURCE,)
     by_annotation = replace(
         POD, labels={fleet.LABEL_ENABLED: "true"}, annotations={fleet.LABEL_MODEL: "llama2-7b"}
     )
-    assert fleet.wanted(by_annotation) == SOURCE
+    assert fleet.wanted(by_annotation) == (SOURCE,)
 
 
 @pytest.mark.parametrize(("said", "lora_id"), [("7", 7), ("0", 0), ("-1", -1), ("", -1), ("seven", -1)])
 def test_the_adapter_that_a_whole_pod_serves_is_its_label_s(said: str, lora_id: int) -> None:
-    source = fleet.wanted(replace(POD, labels={**POD.labels, fleet.LABEL_LORA: said}))
-    assert source == replace(SOURCE, lora_id=lora_id)
+    sources = fleet.wanted(replace(POD, labels={**POD.labels, fleet.LABEL_LORA: said}))
+    assert sources == (replace(SOURCE, lora_id=lora_id),)
 
 
 UNWANTED = {
@@ -144,7 +144,7 @@ OTHER = {
     "pod-lifecycle/deleting-change",
 )
 def test_a_pod_that_fails_the_gate_is_not_wanted_and_is_purged(name: str) -> None:
-    assert fleet.wanted(UNWANTED[name]) is None
+    assert fleet.wanted(UNWANTED[name]) == ()
     assert fleet.changes({POD.pod_key: SOURCE}, [UNWANTED[name]]) == Changes((POD.pod_key,), ())
 
 
@@ -157,7 +157,7 @@ def test_a_pod_that_fails_the_gate_is_not_wanted_and_is_purged(name: str) -> Non
 )
 def test_a_pod_that_became_another_source_is_purged_and_subscribed_anew(name: str) -> None:
     changed = fleet.changes({POD.pod_key: SOURCE}, [OTHER[name]])
-    assert changed == Changes((POD.pod_key,), (fleet.wanted(OTHER[name]) or SOURCE,))
+    assert changed == Changes((POD.pod_key,), fleet.wanted(OTHER[name]) or (SOURCE,))
 
 
 @pytest.mark.scenario("pod-lifecycle/add", "pod-lifecycle/unchanged", "pod-lifecycle/delete")
@@ -175,26 +175,37 @@ def test_all_changes_of_one_moment_are_one_answer() -> None:
     current = {key: replace(SOURCE, pod_key=key, host=key[-1]) for key in ("n/0", "n/1", "n/2")}
     changed = fleet.changes(current, [moved, stays, comes])
     assert changed.unsubscribe == ("n/0", "n/1")
-    assert changed.subscribe == (fleet.wanted(moved), fleet.wanted(comes))
+    assert changed.subscribe == (*fleet.wanted(moved), *fleet.wanted(comes))
 
 
 def test_without_kv_sync_a_pod_is_an_engine_that_nobody_subscribes_to() -> None:
     off = fleet.FleetSettings(kv_sync=False)
-    assert fleet.wanted(POD, off) is None
+    assert fleet.wanted(POD, off) == ()
     assert fleet.engine(POD, off) == fleet.engine(UNWANTED["label removed"], off) == SOURCE
     assert fleet.changes({POD.pod_key: SOURCE}, [POD], off) == Changes((POD.pod_key,), ())
 
 
 PODS = st.lists(
     st.builds(
-        lambda name, ip, phase, on, restarts: PodFacts(
-            name, "uid", ip, phase, {fleet.LABEL_MODEL: "m", fleet.LABEL_ENABLED: on}, restarts=restarts
+        lambda name, ip, phase, on, restarts, ranks: PodFacts(
+            name,
+            "uid",
+            ip,
+            phase,
+            {
+                fleet.LABEL_MODEL: "m",
+                fleet.LABEL_ENABLED: on,
+                fleet.LABEL_RANKS: ranks,
+                fleet.LABEL_REPLAY_PORT: "5567",
+            },
+            restarts=restarts,
         ),
         st.sampled_from("abc"),
         st.sampled_from([None, "1", "2"]),
         st.sampled_from(["Running", "Pending"]),
         st.sampled_from(["true", "false"]),
         st.integers(0, 1),
+        st.sampled_from(["1", "2", "3", "many"]),
     ),
     max_size=4,
     unique_by=lambda pod: pod.pod_key,
@@ -212,7 +223,7 @@ def test_after_any_history_exactly_the_wanted_pods_are_subscribed(history: list[
         for started in changed.subscribe:
             assert started.pod_key not in current
             current[started.pod_key] = started
-        assert current == {pod.pod_key: fleet.wanted(pod) for pod in pods if fleet.wanted(pod)}
+        assert current == {source.pod_key: source for pod in pods for source in fleet.wanted(pod)}
         assert fleet.changes(current, pods) == Changes()
 
 

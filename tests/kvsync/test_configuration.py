@@ -90,8 +90,8 @@ def test_backward_compatibility_of_the_router(row: tuple[str, str, str], names: 
 def test_should_subscribe(row: tuple[dict[str, str], str, str | None, bool]) -> None:
     labels, phase, ip, expected = row
     pod = PodFacts("default/test-pod", "uid", ip, phase, labels)
-    assert (fleet.wanted(pod, FleetSettings(kv_sync=True)) is not None) is expected
-    assert fleet.wanted(pod, FleetSettings(kv_sync=False)) is None
+    assert bool(fleet.wanted(pod, FleetSettings(kv_sync=True))) is expected
+    assert fleet.wanted(pod, FleetSettings(kv_sync=False)) == ()
 
 
 def test_what_is_absent_is_off_as_in_aibrix_or_what_the_caller_says() -> None:

@@ -4,6 +4,9 @@ Every engine has tasks of its own, so a slow, dead or partitioned one delays no 
 the pod watch (AIBrix subscribes inside its informer's callback: one closed replay port stops all pod
 handling for five seconds). A pod that leaves, fails, loses its label, moves or comes back as another pod
 under the same name is ended first, its entries and series with it, and then started anew if it is wanted.
+
+Each data-parallel rank of a pod is an engine of its own here: numbers, entries, series, health and load are
+per rank, the HTTP address is the pod's.
 """
 
 import asyncio
@@ -50,6 +53,8 @@ class Gateway:
         self._admission = parts.admission()
         self._engines: dict[str, SubscribedEngine | RoutedEngine] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._fleet = fleet.FleetSettings(kv_sync=settings.configuration.kv_sync)
+        self._mistakes: frozenset[str] = frozenset()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -119,8 +124,22 @@ class Gateway:
         return watch
 
     def _pods_changed(self, pods: tuple[Pod, ...]) -> None:
-        of_fleet = fleet.wanted if self._configuration.kv_sync else fleet.engine
-        self._follow([engine_pod(pod, source) for pod in pods if (source := of_fleet(_facts(pod)))])
+        self._follow([engine_pod(pod, source) for pod in pods for source in self._sources(_facts(pod))])
+        self._warn(filter(None, (fleet.mistake(_facts(pod), self._fleet) for pod in pods)))
+
+    def _sources(self, pod: fleet.PodFacts) -> tuple[fleet.Source, ...]:
+        """Without KV sync the ranks of a pod are its own affair: nobody is subscribed to."""
+        if self._fleet.kv_sync:
+            return fleet.wanted(pod, self._fleet)
+        engine = fleet.engine(pod, self._fleet)
+        return () if engine is None else (engine,)
+
+    def _warn(self, mistakes: Iterable[str]) -> None:
+        """Say what is new among them."""
+        now = frozenset(mistakes)
+        for mistake in sorted(now - self._mistakes):
+            log.warning("%s", mistake)
+        self._mistakes = now
 
     def _follow(self, wanted: Iterable[EnginePod]) -> None:
         """Bring the subscriptions in step with the complete list of engines that are wanted."""

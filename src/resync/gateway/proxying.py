@@ -23,6 +23,7 @@ from resync.gateway.errors import (
 )
 from resync.gateway.routing import Routing
 from resync.gateway.tokenizing import Tokenizer
+from resync.kvsync.ranks import RANK_HEADER
 from resync.kvsync.router import Decision, Prompt
 
 BODY_BYTES_MAX = 16 << 20
@@ -48,11 +49,19 @@ PATHS = tuple(_ASKED)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """An engine that can take a request now."""
+    """An engine that can take a request now; `rank` is None where its pod has no other."""
 
     pod_key: str
+    pod_name: str
     ip: str
     base_url: str
+    rank: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is said to it beside the body."""
+        said = {"Content-Type": JSON}
+        return said if self.rank is None else {**said, RANK_HEADER: str(self.rank)}
 
 
 STATUSES: dict[type[GatewayError], HTTPStatus] = {
@@ -114,8 +123,9 @@ class Proxy:
             return tuple(asked.prompt)
         if self._tokenizer is None:
             return None
-        engines = [route.base_url for _, route in sorted(self._ready(asked.model).items())]
-        return await self._tokenizer.tokens(asked, engines)
+        # The ranks of one server are asked at one place: once.
+        engines = {route.base_url: None for _, route in sorted(self._ready(asked.model).items())}
+        return await self._tokenizer.tokens(asked, [*engines])
 
     async def _anywhere(self, path: str, prompt: Prompt, body: bytes) -> web.Response:
         """Try each engine once, until one connects. Raises NoEngineError, EngineLostError."""
@@ -126,7 +136,8 @@ class Proxy:
             try:
                 return await self._send(path, route, decision, body)
             except aiohttp.ClientConnectorError:
-                continue
+                # Where one rank cannot be reached, none of its server can.
+                routes = {pod: other for pod, other in routes.items() if other.base_url != route.base_url}
             except (aiohttp.ClientError, TimeoutError) as reason:
                 raise EngineLostError(
                     f"{route.pod_key} went away after the request was sent ({type(reason).__name__}):"
@@ -136,15 +147,13 @@ class Proxy:
     async def _send(self, path: str, route: Route, decision: Decision, body: bytes) -> web.Response:
         self._change(route.pod_key, +1)
         try:
-            async with self._session.post(
-                route.base_url + path, data=body, headers={"Content-Type": JSON}
-            ) as answer:
+            async with self._session.post(route.base_url + path, data=body, headers=route.headers) as answer:
                 return web.Response(
                     body=await answer.read(),
                     status=answer.status,
                     headers={
                         "Content-Type": answer.headers.get("Content-Type", JSON),
-                        "target-pod": route.pod_key.rpartition("/")[2],
+                        "target-pod": route.pod_name,
                         "target-pod-ip": route.ip,
                         "x-routing-selection": decision.selection.value,
                     },

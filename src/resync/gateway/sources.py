@@ -43,6 +43,12 @@ class EnginePod:
         """Where its HTTP is."""
         return f"http://{self.source.host}:{self.http_port}"
 
+    @property
+    def route(self) -> Route:
+        """Where its requests go."""
+        source = self.source
+        return Route(source.pod_key, source.pod_name, source.host, self.base_url, source.rank)
+
 
 class SubscribedEngine:
     """One engine's tasks and everything that is known of it; `close` takes all of that away again."""
@@ -93,7 +99,7 @@ class SubscribedEngine:
     @property
     def route(self) -> Route:
         """Where its requests go."""
-        return Route(self._pod_key, self.pod.source.host, self.pod.base_url)
+        return self.pod.route
 
     @property
     def exact(self) -> bool:
@@ -181,7 +187,7 @@ class RoutedEngine:
     @property
     def route(self) -> Route:
         """Where its requests go."""
-        return Route(self.pod.source.pod_key, self.pod.source.host, self.pod.base_url)
+        return self.pod.route
 
     def view(self) -> PodView:
         """Its part of the index view: guesses, and no stream that they could be compared at."""

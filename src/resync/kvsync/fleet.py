@@ -7,6 +7,10 @@ only end the subscription but take the pod's entries out of the index. Here that
 whatever differs between the source that is subscribed and the source that is wanted ends the old one, entries
 included, and starts the new one. The list of pods is always whole, so that a deletion nobody reported (a
 watch that was cut) is seen as well.
+
+A pod with several data-parallel ranks is as many sources (`ranks`); AIBrix follows rank 0 alone. Nobody
+publishes how many there are, nor where replays are answered, which then cannot be the usual port: two labels
+of our own say so.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +19,13 @@ from typing import Final
 import msgspec
 
 from resync.kvsync.handlers import NO_LORA
+from resync.kvsync.ranks import PORT_MAX, of_ranks
 
 LABEL_ENABLED: Final = "model.aibrix.ai/kv-events-enabled"
 LABEL_MODEL: Final = "model.aibrix.ai/name"
 LABEL_LORA: Final = "model.aibrix.ai/lora-id"
+LABEL_RANKS: Final = "resync.dev/data-parallel-size"
+LABEL_REPLAY_PORT: Final = "resync.dev/replay-port"
 EVENT_PORT: Final = 5557
 REPLAY_PORT: Final = 5558
 
@@ -39,6 +46,8 @@ class PodFacts(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """One publisher to subscribe to; `lora_id` is the adapter that the whole pod serves.
 
+    `rank` is None where the pod has one rank only, and needs no telling which.
+
     Another `uid` is another source, even at the same address, and so is another number of `restarts`: a new
     process holds nothing of the old one's, and need not say a word before its first request.
     """
@@ -51,6 +60,12 @@ class Source(msgspec.Struct, frozen=True):
     model: str = ""
     restarts: int = 0
     lora_id: int = NO_LORA
+    rank: int | None = None
+
+    @property
+    def pod_name(self) -> str:
+        """The name of its pod, whichever rank it is."""
+        return self.pod_key.removesuffix(f"#dp{self.rank}").rpartition("/")[2]
 
 
 class FleetSettings(msgspec.Struct, frozen=True):
@@ -82,7 +97,7 @@ def engine(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
         pod.pod_key,
         pod.ip,
         settings.event_port,
-        settings.replay_port,
+        _replay_port(pod.labels) or settings.replay_port,
         pod.uid,
         model,
         pod.restarts,
@@ -96,17 +111,68 @@ def _lora_id(pod: PodFacts) -> int:
     return int(said) if said.isdecimal() else NO_LORA
 
 
-def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> Source | None:
-    """The source that `pod` should be subscribed to as, or None when it should not be."""
+def _replay_port(labels: Mapping[str, str]) -> int:
+    """0 where they say no port."""
+    port = _number(labels.get(LABEL_REPLAY_PORT, ""))
+    return port if port <= PORT_MAX else 0
+
+
+def ranks_of(labels: Mapping[str, str]) -> int:
+    """How many data-parallel ranks a pod with these labels has; 0 where they say no positive number."""
+    return _number(labels.get(LABEL_RANKS, "1"))
+
+
+def _number(said: str) -> int:
+    return int(said) if said.isdecimal() else 0
+
+
+def wanted(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> tuple[Source, ...]:
+    """The sources that `pod` should be subscribed to as, one for each rank; none when it should not be.
+
+    Where its labels make no sense, rank 0 alone; `mistake` says why.
+    """
+    server = _subscribed(pod, settings)
+    if server is None:
+        return ()
+    try:
+        return _with_ranks(server, pod.labels)
+    except ValueError:
+        return (server,)
+
+
+def mistake(pod: PodFacts, settings: FleetSettings = DEFAULTS) -> str:
+    """What whoever labelled a wanted pod got wrong, and what follows; empty when nothing is."""
+    server = _subscribed(pod, settings)
+    if server is None:
+        return ""
+    try:
+        _with_ranks(server, pod.labels)
+    except ValueError as reason:
+        labels = f"{LABEL_RANKS} and {LABEL_REPLAY_PORT}"
+        return f"{reason}, and correct its labels {labels}: until then only its rank 0 is followed"
+    return ""
+
+
+def _subscribed(pod: PodFacts, settings: FleetSettings) -> Source | None:
     enabled = settings.kv_sync and pod.labels.get(settings.label_enabled) == "true"
     return engine(pod, settings) if enabled else None
+
+
+def _with_ranks(server: Source, labels: Mapping[str, str]) -> tuple[Source, ...]:
+    """Raises ValueError, with what to do at its end, where the labels make no sense."""
+    size = ranks_of(labels)
+    if not size:
+        raise ValueError(f"{server.pod_key} has {labels[LABEL_RANKS]!r} ranks. Count them")
+    if LABEL_REPLAY_PORT in labels and not _replay_port(labels):
+        raise ValueError(f"{server.pod_key} has replay port {labels[LABEL_REPLAY_PORT]!r}. Look it up")
+    return of_ranks(server, size)
 
 
 def changes(
     current: Mapping[str, Source], pods: Iterable[PodFacts], settings: FleetSettings = DEFAULTS
 ) -> Changes:
     """How to get from the subscriptions `current` (by pod key) to those wanted for `pods`, all there are."""
-    return difference(current, filter(None, (wanted(pod, settings) for pod in pods)))
+    return difference(current, (source for pod in pods for source in wanted(pod, settings)))
 
 
 def difference(current: Mapping[str, Source], target: Iterable[Source]) -> Changes:

@@ -29,9 +29,9 @@ Where to read what: `transitions` is the whole machine as one table; this module
 finds its row and does its action. `ledger` knows the numbers, `inquiry` judges answers, `exactness` says
 EXACT or DEGRADED, `tail` finds what no later batch would show, `effects` is what comes out.
 
-Left out: data-parallel ranks, each of which is a publisher and gets a subscriber of its own (`ranks`); and
-two lives over one connection, which only something that dials again in between can make of it: those show by
-a number that comes twice, and not before.
+Left out: data-parallel ranks, each of which is a publisher and gets a subscriber of its own (`fleet`,
+`ranks`); and two lives over one connection, which only something that dials again in between can make of it:
+those show by a number that comes twice, and not before.
 """
 
 from collections import Counter

@@ -14,10 +14,14 @@ OVER = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A gateway or an engine that may be asked; `base_url` is None while it has no address."""
+    """A gateway or an engine that may be asked; `base_url` is None while it has no address.
+
+    `one_rank` is False where its labels say that it has several data-parallel ranks, or that cannot be read.
+    """
 
     pod_key: str
     base_url: str | None
+    one_rank: bool = True
 
 
 def gateways_of(pods: Iterable[Pod], *, port: int) -> tuple[Peer, ...]:
@@ -29,7 +33,11 @@ def gateways_of(pods: Iterable[Pod], *, port: int) -> tuple[Peer, ...]:
 
 def engines_of(pods: Iterable[Pod]) -> tuple[Peer, ...]:
     """The engine pods that a gateway has to be subscribed to, by the gate in `resync.kvsync.fleet`."""
-    return tuple(Peer(pod.pod_key, _url(pod, _port(pod))) for pod in pods if _publishes(pod))
+    return tuple(
+        Peer(pod.pod_key, _url(pod, _port(pod)), one_rank=fleet.ranks_of(pod.labels) == 1)
+        for pod in pods
+        if _publishes(pod)
+    )
 
 
 def unready_of(pods: Iterable[Pod]) -> frozenset[str]:
@@ -46,7 +54,7 @@ def _publishes(pod: Pod) -> bool:
     facts = fleet.PodFacts(
         pod.pod_key, pod.uid, pod.ip, pod.phase, pod.labels, pod.annotations, deleting=pod.deleting
     )
-    return fleet.wanted(facts) is not None
+    return bool(fleet.wanted(facts))
 
 
 def _port(pod: Pod) -> int:
