@@ -240,3 +240,19 @@ def test_without_kv_sync_a_server_chooses_its_rank_itself(
     assert set(server.asked) == {None}
     assert list(entries(gateway)) == [server.pod_key]
     assert "ranks" not in gateway.log(), "nobody is followed, so nothing follows from its labels"
+
+
+def test_an_observer_says_that_it_cannot_measure_a_pod_with_ranks(
+    start: Callable[[str, int], Any], pods: Pods, gateway: Any
+) -> None:
+    pods.create(gateway, {"app": "gateway-plugins"})
+    observer = start("observer", 9100)
+    page = observer.wait_for(
+        "refusals",
+        lambda page: page.value("resync_observer_failures_total", reason="several_ranks") > 1,
+        PATIENCE_S,
+    )
+    assert page.value("resync_gateways_selected") == 1
+    assert page.value("resync_gateways_audited") == 0
+    assert page.total("resync_cuts_total") == 0
+    assert page.divergence() == {}

@@ -10,6 +10,7 @@ import pytest
 from resync.cluster.connecting import MERGE_PATCH, Cluster
 from resync.cluster.residues import residue
 from resync.kits.clocks import SystemClock
+from resync.kvsync.fleet import LABEL_RANKS
 from resync.lab.api.process import ApiProcess, start_api
 from resync.run import evidence, preflight, settings
 from resync.run.activities import engines_running
@@ -50,10 +51,10 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make_pod(cluster: Cluster, namespace: str) -> PodMaker:
-    def make(name: str, app: str, *, phase: str = "Running", ready: bool = True) -> None:
+    def make(name: str, app: str, *, phase: str = "Running", ready: bool = True, ranks: str = "1") -> None:
         path = f"/api/v1/namespaces/{namespace}/pods"
         spec = {"nodeName": "node-0", "containers": [{"name": "main", "image": "none"}]}
-        meta = {"name": name, "labels": {"app": app}}
+        meta = {"name": name, "labels": {"app": app, LABEL_RANKS: ranks}}
         cluster.request(
             "POST", path, body={"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         )
@@ -103,6 +104,18 @@ def test_engines_are_what_the_api_lists_and_the_toolkit_counts(
         "engine-1": ("Running", False),
         "engine-2": ("Pending", False),
     }
+
+
+def test_engines_whose_ranks_nobody_can_tell_apart_are_not_measured(
+    open_world: Callable[..., ClusterWorld], make_pod: PodMaker, tmp_path: Path
+) -> None:
+    make_pod("engine-0", "vllm")
+    make_pod("engine-1", "vllm", ranks="2")
+    with pytest.raises(UnmeasuredError, match=r"engine-1 is labelled .*-size=2: ") as raised:
+        open_world().engines()
+    assert "RESYNC_ENGINE_SELECTOR" in raised.value.next_step
+    with pytest.raises(UnmeasuredError):
+        engines_running(run_over(open_world(), tmp_path))
 
 
 def test_no_engine_at_all_is_not_measured(open_world: Callable[..., ClusterWorld], tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ A cut is all or nothing. If one engine cannot be asked, whether another pod's bl
 misattributed cannot be told either; the cut is counted as a failure with its reason and no gauge moves. An
 engine that does not answer and that Kubernetes calls not ready is no such case: its process is gone, and a
 process that is gone holds nothing.
+
+An engine with several data-parallel ranks has as many pools, and `/truth` tells of one: while there is such
+an engine no cut is taken, and the reason says so.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -107,6 +110,7 @@ class Audit:
         engines = self._engines()
         if not engines:
             raise CutError(Reason.NO_ENGINE, "there is no engine to compare with")
+        self._only_of_one_rank(engines.values())
         self._absences.update(engines=engines.keys(), viewed=view.pods.keys())
         self._lives.forget_all_but(view.pods.keys())
         asked = [self._side_or_gone(engine, view.pods.get(pod_key)) for pod_key, engine in engines.items()]
@@ -116,6 +120,13 @@ class Audit:
             if isinstance(answer, BaseException):
                 raise answer
         return [*sides, *self._sides_without_engine(view, engines)]
+
+    def _only_of_one_rank(self, engines: Iterable[Peer]) -> None:
+        several = [engine.pod_key for engine in engines if not engine.one_rank]
+        if several:
+            raise CutError(
+                Reason.SEVERAL_RANKS, f"no truth tells what each data-parallel rank of {several[0]} holds"
+            )
 
     async def _side_or_gone(self, engine: Peer, viewed: PodView | None) -> Side:
         try:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     TRUTH_AHEAD = "truth_ahead"
     AWAITING_SUBSCRIPTION = "awaiting_subscription"
     AWAITING_REMOVAL = "awaiting_removal"
+    SEVERAL_RANKS = "several_ranks"
     CONTROL_NOT_SCRAPED = "control_not_scraped"
 
 

@@ -45,7 +45,7 @@ class Survey:
             await asyncio.sleep(max(0.0, began_s + self._every_s - self._clock.monotonic_s()))
 
     async def _ask(self, engine: Peer) -> Truth | None:
-        if engine.base_url is None:
+        if engine.base_url is None or not engine.one_rank:
             return None
         try:
             truth = await self._asker.truth(engine.base_url, None)

@@ -27,6 +27,7 @@ from resync.cluster.pods import Pod, list_pods
 from resync.cluster.selectors import Selector
 from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
+from resync.kvsync.fleet import LABEL_RANKS, ranks_of
 from resync.run.errors import RefusedError, RunError, UnmeasuredError
 from resync.run.evidence import PodSeen, Series
 from resync.run.files import manifest_path
@@ -94,6 +95,17 @@ def _seen(pod: Pod) -> PodSeen:
     return PodSeen(
         pod_key=pod.pod_key, phase=pod.phase, ready=pod.ready, restarts=pod.restart_count, uid=pod.uid
     )
+
+
+def _of_one_rank(engines: Sequence[Pod]) -> None:
+    """Raises UnmeasuredError: of several ranks neither a truth nor an answer tells which one was meant."""
+    for pod in engines:
+        if ranks_of(pod.labels) != 1:
+            said = f"{pod.pod_key} is labelled {LABEL_RANKS}={pod.labels[LABEL_RANKS]}"
+            raise UnmeasuredError(
+                f"{said}: what each of its data-parallel ranks holds cannot be measured",
+                next_step="select engines of one rank each (RESYNC_ENGINE_SELECTOR)",
+            )
 
 
 def _counted(pods: Sequence[PodSeen]) -> tuple[int, int, bool]:
@@ -250,12 +262,17 @@ class ClusterWorld:
         return self._pods(self._settings.gateway_namespace, self._settings.gateway_selector)
 
     def engines(self) -> list[PodSeen]:
-        """The engines' pods, as the API lists them and chaostoolkit-kubernetes counts them too."""
+        """The engines' pods, as the API lists them and chaostoolkit-kubernetes counts them too.
+
+        Raises UnmeasuredError where one has several data-parallel ranks.
+        """
         settings = self._settings
         for _ in range(LOOKS_MAX):
-            pods = self._pods(settings.namespace, settings.engine_selector)
             with _ours():
+                found = list_pods(self._cluster, settings.namespace, settings.engine_selector)
                 said = toolkit.headcount(self._cluster, settings.namespace, settings.engine_selector)
+            _of_one_rank(found)
+            pods = [_seen(pod) for pod in found]
             if (said.pods, said.running, said.all_well) == _counted(pods):
                 return pods
         raise UnmeasuredError(
