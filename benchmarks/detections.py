@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.mutants import CONTROLS, MUTANTS, SHORT_OF_RING, Mutant, Predicted, Where
-from resync.run.evidence import FaultInjected, Record, SamplesTaken, TargetJoined
+from resync.run.records import FaultInjected, Record, SamplesTaken, TargetJoined
 from resync.run.samples import CONTROL_POD
 
 SEEDS = (1, 2, 3)

@@ -8,7 +8,7 @@ of its name and raises when it could not be measured; nothing here asks for a ra
 from typing import Literal
 
 from resync.run.activities import judged
-from resync.run.evidence import Phase
+from resync.run.observations import Phase
 
 __all__ = ["divergent_blocks", "event_age_p99_ms", "staleness_s"]
 

@@ -19,6 +19,7 @@ from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
 from resync.run import evidence
+from resync.run.records import Record
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -54,7 +55,7 @@ class Ran:
     directory: Path
     lab: LabHandle | None
 
-    def records(self) -> list[evidence.Record]:
+    def records(self) -> list[Record]:
         """Its evidence."""
         return evidence.read(evidence.latest_run(self.directory / ".resync" / "runs"))
 
@@ -105,7 +106,7 @@ class Running:
         assert len(lines) <= 1
         return Ran(self.process.returncode, line, err, self.directory, self.lab)
 
-    def evidence(self) -> list[evidence.Record]:
+    def evidence(self) -> list[Record]:
         """What it has written by now."""
         return evidence.read(evidence.latest_run(self.directory / ".resync" / "runs"))
 

@@ -15,7 +15,7 @@ from resync.cluster.leases import NAME as LEASE
 from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
-from resync.run.evidence import FaultInjected
+from resync.run.records import FaultInjected
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

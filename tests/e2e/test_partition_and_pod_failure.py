@@ -8,7 +8,7 @@ import pytest
 from resync.cluster.connecting import MERGE_PATCH
 from resync.cluster.pods import list_pods, pods_path
 from resync.lab.handle import LabHandle
-from resync.run.evidence import FaultInjected
+from resync.run.records import FaultInjected
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

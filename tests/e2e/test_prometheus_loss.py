@@ -7,7 +7,7 @@ import pytest
 from resync.cluster.pods import Pod, list_pods
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
-from resync.run.evidence import FaultHealed
+from resync.run.records import FaultHealed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from resync.cluster.errors import NotFoundError
 from resync.cluster.pods import PodWire, list_pods, pods_path
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
-from resync.run.evidence import ResidueSwept
+from resync.run.records import ResidueSwept
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

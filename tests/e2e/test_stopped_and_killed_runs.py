@@ -21,7 +21,7 @@ from resync.cluster.statuses import FaultWire
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle
 from resync.run import evidence
-from resync.run.evidence import HEALTHY_KINDS
+from resync.run.records import HEALTHY_KINDS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

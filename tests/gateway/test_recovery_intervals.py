@@ -21,8 +21,9 @@ from resync.kits.waits import wait_until
 from resync.lab.prometheus import Target
 from resync.metrics.recoveries import recovery
 from resync.run import settings
-from resync.run.evidence import SamplesTaken, Series
 from resync.run.judgements import Context
+from resync.run.observations import Series
+from resync.run.records import SamplesTaken
 from resync.run.samples import Samples, stored
 from resync.run.sampling import METRICS, settle_s
 from resync.run.scrapes import Scrapes

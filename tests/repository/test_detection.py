@@ -20,7 +20,8 @@ from benchmarks.detections import (
 )
 from benchmarks.mutants import CONTROLS, MUTANTS, SHORT_OF_RING, Mutant, Predicted, Where
 from resync.gateway import flaws
-from resync.run.evidence import FaultInjected, Record, SamplesTaken, Series, TargetJoined
+from resync.run.observations import Series
+from resync.run.records import FaultInjected, Record, SamplesTaken, TargetJoined
 from resync.run.settings import parse
 
 ROOT = Path(__file__).parents[2]

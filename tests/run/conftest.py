@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from resync.run import evidence
+from resync.run.records import Record
 
 BENCH = Path(__file__).parent / "bench"
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ class Ran:
         (one,) = self.lines
         return one
 
-    def records(self) -> list[evidence.Record]:
+    def records(self) -> list[Record]:
         """The evidence."""
         return evidence.read(evidence.latest_run(self.directory / "runs"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resync.run.courses import HOOKS
-from resync.run.evidence import HEALTHY_KINDS, kind_of
+from resync.run.records import HEALTHY_KINDS, kind_of
 
 pytestmark = [pytest.mark.integration]
 

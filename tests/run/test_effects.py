@@ -4,7 +4,7 @@ import pytest
 
 from resync.run.effects import Effect, PodEffect, delay
 from resync.run.effects.delay import Expected, PodReadings
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.readings import Reading, readings
 from resync.run.settings import Direction
 

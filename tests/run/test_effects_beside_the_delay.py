@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from resync.run.effects import EFFECTS, Effect
-from resync.run.evidence import SamplesTaken, Series
 from resync.run.judgements import Context
+from resync.run.observations import Series
 from resync.run.profiles import PROFILES
 from resync.run.readings import RTT
+from resync.run.records import SamplesTaken
 from resync.run.samples import Samples
 from resync.run.settings import parse
 

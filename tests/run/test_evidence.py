@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from resync.run import evidence
 from resync.run.errors import EvidenceError
-from resync.run.evidence import RECORD_KINDS, CheckPassed, EvidenceFile, RunEnded, kind_of
+from resync.run.evidence import EvidenceFile
+from resync.run.records import RECORD_KINDS, CheckPassed, RunEnded, kind_of
 
 
 def record(number: int) -> CheckPassed:

@@ -13,17 +13,10 @@ from resync.run.convergences import converged, counted_from_s
 from resync.run.divergences import divergence
 from resync.run.effects import EFFECTS
 from resync.run.errors import UnmeasuredError
-from resync.run.evidence import (
-    FaultHealed,
-    FaultInjected,
-    PodSeen,
-    PodsListed,
-    SamplesTaken,
-    Series,
-    TargetsFrozen,
-)
 from resync.run.judgements import Context, Outcome
+from resync.run.observations import PodSeen, Series
 from resync.run.profiles import PROFILES, Pods
+from resync.run.records import FaultHealed, FaultInjected, PodsListed, SamplesTaken, TargetsFrozen
 from resync.run.samples import Samples
 from resync.run.settings import parse
 from resync.run.stages import stages

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from resync.run.evidence import SamplesTaken, Series
 from resync.run.judgements import Context, Outcome, Part
 from resync.run.ledgers import ledger
+from resync.run.observations import Series
+from resync.run.records import SamplesTaken
 from resync.run.samples import Samples
 from resync.run.settings import parse
 

@@ -12,12 +12,13 @@ from resync.cluster.residues import residue
 from resync.kits.clocks import SystemClock
 from resync.kvsync.fleet import LABEL_RANKS
 from resync.lab.api.process import ApiProcess, start_api
-from resync.run import evidence, preflight, settings
+from resync.run import preflight, settings
 from resync.run.activities import engines_running
 from resync.run.clusterworld import ClusterWorld
 from resync.run.errors import RefusedError, UnmeasuredError
 from resync.run.evidence import EvidenceFile
 from resync.run.judgements import Outcome
+from resync.run.records import CheckPassed
 from resync.run.runs import Run
 
 pytestmark = [pytest.mark.integration]
@@ -209,5 +210,5 @@ def test_a_mesh_that_answers_is_in_the_evidence(
     run = run_over(open_world(), tmp_path)
     preflight.check_mesh(run)
     (record,) = run.file.read()
-    assert isinstance(record, evidence.CheckPassed)
+    assert isinstance(record, CheckPassed)
     assert (record.check, "0.07 s" in record.detail) == ("mesh-alive", True)

@@ -8,9 +8,10 @@ import pytest
 
 from resync.run import settings, wireforms
 from resync.run.claims import BY_NAME
-from resync.run.evidence import SamplesTaken, Series
 from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.observations import Series
 from resync.run.planted import seen_0_1_0
+from resync.run.records import SamplesTaken
 from resync.run.samples import Samples
 from resync.run.sampling import METRICS
 from resync.run.settings import Target

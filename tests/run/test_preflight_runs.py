@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resync.run.evidence import CheckPassed, kind_of
+from resync.run.records import CheckPassed, kind_of
 
 pytestmark = [pytest.mark.integration]
 

@@ -10,8 +10,10 @@ import pytest
 from resync.run import auditing, settings
 from resync.run.audits import Fate, fate, judge_audit
 from resync.run.errors import UnmeasuredError
-from resync.run.evidence import EvidenceFile, PromptAsked, RoutingAudited
+from resync.run.evidence import EvidenceFile
 from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.observations import PromptAsked
+from resync.run.records import RoutingAudited
 from resync.run.runs import Run
 
 pytestmark = pytest.mark.unit

@@ -14,7 +14,7 @@ import pytest
 
 from resync.kits.waits import wait_until
 from resync.run import evidence
-from resync.run.evidence import HEALTHY_KINDS, kind_of
+from resync.run.records import HEALTHY_KINDS, kind_of
 from resync.run.verdict import Verdict, rule
 
 pytestmark = [pytest.mark.integration]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from resync.run.convergences import converged, convergence
-from resync.run.evidence import SamplesTaken, Series
 from resync.run.judgements import Context, Outcome, Part
+from resync.run.observations import Series
+from resync.run.records import SamplesTaken
 from resync.run.routings import routed
 from resync.run.samples import Samples
 from resync.run.settings import parse

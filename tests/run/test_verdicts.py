@@ -11,8 +11,36 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from resync.run import evidence, settings
-from resync.run.evidence import HEALTHY_KINDS, Phase, ProbeSeen, Record, SamplesTaken, kind_of
+from resync.run import settings
+from resync.run.observations import Phase, PodSeen, ProbeSeen
+from resync.run.records import (
+    HEALTHY_KINDS,
+    ActivityFailed,
+    CheckPassed,
+    ClaimJudged,
+    Crashed,
+    EffectProven,
+    FaultHealed,
+    FaultInjected,
+    FaultPlanned,
+    HookFailed,
+    HypothesisChecked,
+    LeaseHeld,
+    LeaseReleased,
+    PodsListed,
+    Record,
+    ResidueChecked,
+    RunEnded,
+    RunStarted,
+    SamplesTaken,
+    SignalReceived,
+    TargetJoined,
+    TargetsFrozen,
+    VerdictGiven,
+    VoidFound,
+    WindowObserved,
+    kind_of,
+)
 from resync.run.sampling import METRICS
 from resync.run.verdict import Verdict, rule
 
@@ -56,20 +84,20 @@ def recorded(made: ModuleType) -> Recorder:
 
 
 def records(
-    taken: Mapping[Phase, SamplesTaken], pods: Sequence[evidence.PodSeen], parsed: settings.Settings
+    taken: Mapping[Phase, SamplesTaken], pods: Sequence[PodSeen], parsed: settings.Settings
 ) -> list[Record]:
     def steady(phase: Phase, at: float) -> Record:
         probes = [ProbeSeen(name="right", answered=True, within=True)]
-        return evidence.HypothesisChecked(at=at, phase=phase, met=True, probes=probes)
+        return HypothesisChecked(at=at, phase=phase, met=True, probes=probes)
 
     name = "network-delay-1"
     return [
-        evidence.RunStarted(at=INJECTED - 9, run="1", experiment="x", source="x.json", pid=1, versions={}),
-        evidence.TargetJoined(
+        RunStarted(at=INJECTED - 9, run="1", experiment="x", source="x.json", pid=1, versions={}),
+        TargetJoined(
             at=INJECTED - 8, target="lab", lab_started_here=False, settings=parsed, api_server="made"
         ),
-        evidence.LeaseHeld(at=INJECTED - 7, namespace="default", holder="1"),
-        evidence.TargetsFrozen(
+        LeaseHeld(at=INJECTED - 7, namespace="default", holder="1"),
+        TargetsFrozen(
             at=INJECTED - 7,
             sources=["default/gateway-0"],
             peers=ENGINES,
@@ -78,14 +106,14 @@ def records(
             fault_kind="NetworkChaos",
             action="delay",
         ),
-        evidence.CheckPassed(at=INJECTED - 7, check="all", detail="fine"),
-        evidence.PodsListed(at=INJECTED - 7, phase="baseline", pods=list(pods)),
+        CheckPassed(at=INJECTED - 7, check="all", detail="fine"),
+        PodsListed(at=INJECTED - 7, phase="baseline", pods=list(pods)),
         taken["baseline"],
-        evidence.ClaimJudged(
+        ClaimJudged(
             at=INJECTED - 1, phase="baseline", claim="c", outcome="held", value=0, limit=0, unit="", detail=""
         ),
         steady("before", INJECTED - 1),
-        evidence.FaultPlanned(
+        FaultPlanned(
             at=INJECTED - 0.1,
             name=name,
             namespace="default",
@@ -93,13 +121,13 @@ def records(
             fault_kind="NetworkChaos",
             duration_s=10,
         ),
-        evidence.FaultInjected(
+        FaultInjected(
             at=INJECTED, name=name, created_s=INJECTED - 0.05, expires_s=INJECTED + 10, pods=ENGINES
         ),
-        evidence.EffectProven(at=PROVEN[0], stage="start", pods=ENGINES),
-        evidence.EffectProven(at=PROVEN[1], stage="end", pods=ENGINES),
-        evidence.WindowObserved(at=PROVEN[1], window=PROVEN, looks=30, present=True),
-        evidence.FaultHealed(
+        EffectProven(at=PROVEN[0], stage="start", pods=ENGINES),
+        EffectProven(at=PROVEN[1], stage="end", pods=ENGINES),
+        WindowObserved(at=PROVEN[1], window=PROVEN, looks=30, present=True),
+        FaultHealed(
             at=HEALED,
             name=name,
             by="method",
@@ -111,10 +139,10 @@ def records(
         taken["recovery"],
         taken["after"],
         steady("after", HEALED + 3),
-        evidence.ResidueChecked(at=HEALED + 4, left=[]),
-        evidence.LeaseReleased(at=HEALED + 4, namespace="default"),
-        evidence.VerdictGiven(at=HEALED + 5, verdict="pass", reason=""),
-        evidence.RunEnded(at=HEALED + 5, exit_code=0),
+        ResidueChecked(at=HEALED + 4, left=[]),
+        LeaseReleased(at=HEALED + 4, namespace="default"),
+        VerdictGiven(at=HEALED + 5, verdict="pass", reason=""),
+        RunEnded(at=HEALED + 5, exit_code=0),
     ]
 
 
@@ -204,7 +232,7 @@ def test_what_is_not_proven_is_void_and_says_what_to_do(recorded: Recorder, knob
 def test_a_breach_is_not_hidden_by_a_void(recorded: Recorder) -> None:
     found = [
         *recorded({"divergence": WRONG, "effect_lost_after_s": 4}),
-        evidence.SignalReceived(at=HEALED, signal="SIGTERM", count=1),
+        SignalReceived(at=HEALED, signal="SIGTERM", count=1),
     ]
     ruling = rule(found)
     assert ruling.verdict is Verdict.FAIL
@@ -219,18 +247,18 @@ def test_a_breach_before_the_injection_is_not_a_finding(recorded: Recorder) -> N
 
 
 TROUBLES: dict[str, Record] = {
-    "signal": evidence.SignalReceived(at=HEALED, signal="SIGINT", count=1),
-    "activity": evidence.ActivityFailed(at=HEALED, activity="a", section="method", error="e"),
-    "hook": evidence.HookFailed(at=HEALED, hook="h", error="e"),
-    "crash": evidence.Crashed(at=HEALED, error="e", trace=""),
-    "void": evidence.VoidFound(at=HEALED, source="s", reason="r", next_step="n"),
-    "residue": evidence.ResidueChecked(at=HEALED + 9, left=["default/x"]),
-    "gone": evidence.WindowObserved(at=PROVEN[1], window=PROVEN, looks=3, present=False),
-    "beyond": evidence.WindowObserved(at=PROVEN[1], window=(PROVEN[0], HEALED + 60), looks=3, present=True),
-    "unmet before": evidence.HypothesisChecked(
+    "signal": SignalReceived(at=HEALED, signal="SIGINT", count=1),
+    "activity": ActivityFailed(at=HEALED, activity="a", section="method", error="e"),
+    "hook": HookFailed(at=HEALED, hook="h", error="e"),
+    "crash": Crashed(at=HEALED, error="e", trace=""),
+    "void": VoidFound(at=HEALED, source="s", reason="r", next_step="n"),
+    "residue": ResidueChecked(at=HEALED + 9, left=["default/x"]),
+    "gone": WindowObserved(at=PROVEN[1], window=PROVEN, looks=3, present=False),
+    "beyond": WindowObserved(at=PROVEN[1], window=(PROVEN[0], HEALED + 60), looks=3, present=True),
+    "unmet before": HypothesisChecked(
         at=1, phase="before", met=False, probes=[ProbeSeen(name="p", answered=True, within=False)]
     ),
-    "unanswered after": evidence.HypothesisChecked(
+    "unanswered after": HypothesisChecked(
         at=1, phase="after", met=False, probes=[ProbeSeen(name="p", answered=False, within=False)]
     ),
 }
@@ -244,7 +272,7 @@ def test_any_trouble_keeps_a_run_from_passing(recorded: Recorder, trouble: Recor
 
 def test_a_tolerance_not_met_after_the_fault_fails(recorded: Recorder) -> None:
     probes = [ProbeSeen(name="somebody else's probe", answered=True, within=False)]
-    unmet = evidence.HypothesisChecked(at=HEALED + 3, phase="after", met=False, probes=probes)
+    unmet = HypothesisChecked(at=HEALED + 3, phase="after", met=False, probes=probes)
     found = recorded()
     ruling = rule([*found[:-2], unmet, *found[-2:]])
     assert ruling.verdict is Verdict.FAIL
@@ -254,7 +282,7 @@ def test_a_tolerance_not_met_after_the_fault_fails(recorded: Recorder) -> None:
 def test_an_engine_that_restarted_fails(recorded: Recorder, made: ModuleType) -> None:
     pods = [msgspec.structs.replace(p, restarts=1) for p in made.pods(*ENGINES)]
     found = recorded()
-    listed = evidence.PodsListed(at=HEALED + 3, phase="after", pods=pods)
+    listed = PodsListed(at=HEALED + 3, phase="after", pods=pods)
     ruling = rule([*found[:-2], listed, *found[-2:]])
     assert ruling.verdict is Verdict.FAIL
     assert "engine restarted on default/engine-0" in ruling.reason

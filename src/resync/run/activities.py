@@ -12,8 +12,9 @@ from collections.abc import Callable
 from resync.run import recovering, runs
 from resync.run.claims import judge_pods
 from resync.run.errors import RunError
-from resync.run.evidence import Phase, PodsListed
 from resync.run.judgements import Judgement
+from resync.run.observations import Phase
+from resync.run.records import PodsListed
 from resync.run.runs import Run, measured_value
 
 

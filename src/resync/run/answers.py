@@ -9,7 +9,7 @@ may move by one, so two starts are two processes when they lie further apart.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.samples import Samples
 
 UP = "up"

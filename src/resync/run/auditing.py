@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from resync.run.audits import judge_audit
 from resync.run.errors import UnmeasuredError
-from resync.run.evidence import Phase, PromptAsked, RoutingAudited
 from resync.run.judgements import Judgement, Outcome
+from resync.run.observations import Phase, PromptAsked
+from resync.run.records import RoutingAudited
 from resync.run.runs import Run
 from resync.run.sampling import wait_for_time
 from resync.run.worlds import World

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from resync.metrics.proportions import at_least, at_most
-from resync.run.evidence import PromptAsked, RoutingAudited
 from resync.run.judgements import Context, Finding, Judgement, Outcome
+from resync.run.observations import PromptAsked
+from resync.run.records import RoutingAudited
 
 CLAIM = "routing-audit"
 UNIT = "share of misses"

@@ -10,11 +10,13 @@ from typing import TypeVar
 from resync.run.audits import judge_audit
 from resync.run.claims import judge_all, judge_pods
 from resync.run.effects import Effect, FaultEffect, effect_of
-from resync.run.evidence import (
+from resync.run.judgements import Context, Judgement
+from resync.run.observations import Phase, PodSeen
+from resync.run.profiles import DELAY, PROFILES, Pods, Profile, proven_on
+from resync.run.readings import RTT
+from resync.run.records import (
     FaultHealed,
     FaultInjected,
-    Phase,
-    PodSeen,
     PodsListed,
     Record,
     RoutingAudited,
@@ -22,9 +24,6 @@ from resync.run.evidence import (
     TargetJoined,
     TargetsFrozen,
 )
-from resync.run.judgements import Context, Judgement
-from resync.run.profiles import DELAY, PROFILES, Pods, Profile, proven_on
-from resync.run.readings import RTT
 from resync.run.samples import Coverage, Samples
 from resync.run.settings import Settings
 from resync.run.stages import Stage, stages

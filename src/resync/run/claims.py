@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from resync.run.absences import avoided, returned
 from resync.run.convergences import converged
 from resync.run.divergences import divergence, gaps, replays
-from resync.run.evidence import Phase, PodSeen
 from resync.run.judgements import Context, Finding, Judge, Judgement, Outcome, Part
 from resync.run.ledgers import UNIT, ledger
+from resync.run.observations import Phase, PodSeen
 from resync.run.performance import apply_latency, request_errors, throughput
 from resync.run.profiles import Pods
 from resync.run.routings import routed

@@ -29,10 +29,10 @@ from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
 from resync.kvsync.fleet import LABEL_RANKS, ranks_of
 from resync.run.errors import RefusedError, RunError, UnmeasuredError
-from resync.run.evidence import PodSeen, Series
 from resync.run.files import manifest_path
 from resync.run.fronts import Fronts
 from resync.run.loadfaults import ACTION, KIND, LoadFaults
+from resync.run.observations import PodSeen, Series
 from resync.run.samples import Window
 from resync.run.scrapes import Scrapes
 from resync.run.settings import Settings

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec
 
 from chaoslib.exceptions import InterruptExecution
 
-from resync.run import courses, evidence, runs
+from resync.run import courses, records, runs
 from resync.run.errors import RunError
 from resync.run.exits import EXIT
 from resync.run.watching import Watcher
@@ -80,7 +80,7 @@ def _failed(hook: str, error: Exception) -> None:
     if isinstance(error, RunError):
         run.void_for(hook, error)
     else:
-        run.note(evidence.HookFailed(at=run.now_s(), hook=hook, error=repr(error)))
+        run.note(records.HookFailed(at=run.now_s(), hook=hook, error=repr(error)))
 
 
 @_guarded(interrupts=True)

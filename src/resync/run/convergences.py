@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from resync.run.answers import restart, settled_s
-from resync.run.evidence import Series
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.observations import Series
 from resync.run.samples import Samples
 
 HELD_S = 1.0

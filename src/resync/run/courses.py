@@ -19,11 +19,12 @@ from typing import Any
 
 import click
 
-from resync.run import evidence, faulting, preflight, runs, settings
+from resync.run import faulting, preflight, records, runs, settings
 from resync.run.errors import RefusedError, RunError
-from resync.run.evidence import Healer, ProbeSeen
 from resync.run.exits import EXIT, VOID_CODE
 from resync.run.joining import Lab, LabState, join_or_start
+from resync.run.observations import ProbeSeen
+from resync.run.records import Healer
 from resync.run.runs import Run
 from resync.run.settings import Target
 from resync.run.verdict import Ruling, Verdict, rule
@@ -140,7 +141,7 @@ def begin(
     configuration.update(settings.tolerances(run.settings))
     run.world = open_world(run.settings)
     run.note(
-        evidence.TargetJoined(
+        records.TargetJoined(
             at=run.now_s(),
             target=run.target,
             lab_started_here=_course.lab is not None and _course.lab.started_here,
@@ -199,7 +200,7 @@ def _take_namespace(run: Run, world: World) -> None:
         world.hold_lease(run.id)
         run.leased = True
     parsed = run.must_settings()
-    run.note(evidence.LeaseHeld(at=run.now_s(), namespace=parsed.namespace, holder=run.id))
+    run.note(records.LeaseHeld(at=run.now_s(), namespace=parsed.namespace, holder=run.id))
     left = world.left_behind()
     live = [f for f in left if not f.expired]
     if live:
@@ -210,7 +211,7 @@ def _take_namespace(run: Run, world: World) -> None:
     for fault in left:
         world.sweep(fault)
     if left:
-        run.note(evidence.ResidueSwept(at=run.now_s(), names=[str(f) for f in left]))
+        run.note(records.ResidueSwept(at=run.now_s(), names=[str(f) for f in left]))
 
 
 # --- along the way
@@ -223,7 +224,7 @@ def hypothesis_done(state: Json | None) -> None:
         return
     probes = [_probe_seen(p) for p in state.get("probes", [])]
     run.note(
-        evidence.HypothesisChecked(
+        records.HypothesisChecked(
             at=run.now_s(),
             phase="before" if _course.hypotheses < STEADY_STATES else "after",
             met=bool(state.get("steady_state_met")),
@@ -253,7 +254,7 @@ def activity_done(activity: Json, state: Json | None) -> None:
         return
     name = str(activity.get("name", ""))
     error = _last(state.get("exception")) if state is not None else "it did not end"
-    run.note(evidence.ActivityFailed(at=run.now_s(), activity=name, section=_course.section, error=error))
+    run.note(records.ActivityFailed(at=run.now_s(), activity=name, section=_course.section, error=error))
     module = str(activity.get("provider", {}).get("module", ""))
     if _course.section == "method" and module.startswith(FATAL_MODULES):
         raise RefusedError(f"{name!r} failed: {error}", next_step="see the first reason in the verdict")
@@ -278,10 +279,10 @@ def wind_up() -> None:
         world = run.world
         faulting.heal(run, "control")
         left = [str(f) for f in world.left_behind() if f.run == run.id]
-        run.note(evidence.ResidueChecked(at=run.now_s(), left=left))
+        run.note(records.ResidueChecked(at=run.now_s(), left=left))
         if run.leased:
             world.release_lease()
-            run.note(evidence.LeaseReleased(at=run.now_s(), namespace=run.must_settings().namespace))
+            run.note(records.LeaseReleased(at=run.now_s(), namespace=run.must_settings().namespace))
         _course.wound_up = True
 
 
@@ -308,7 +309,7 @@ def write_into_journal(journal: MutableMapping[str, Any]) -> None:
 def _crashed(error: BaseException, trace: str) -> None:
     run = runs.armed()
     if run is not None:
-        run.note(evidence.Crashed(at=run.now_s(), error=repr(error), trace=trace))
+        run.note(records.Crashed(at=run.now_s(), error=repr(error), trace=trace))
 
 
 def _ending() -> int:
@@ -323,8 +324,8 @@ def _ending() -> int:
         ruling = rule(run.file.read(), ending=True)
         if ruling.verdict is Verdict.PASS and _marks_missing(run):
             ruling = rule(run.file.read(), ending=True)
-        run.note(evidence.VerdictGiven(at=run.now_s(), verdict=ruling.verdict, reason=ruling.reason))
-        run.note(evidence.RunEnded(at=run.now_s(), exit_code=ruling.verdict.exit_code))
+        run.note(records.VerdictGiven(at=run.now_s(), verdict=ruling.verdict, reason=ruling.reason))
+        run.note(records.RunEnded(at=run.now_s(), exit_code=ruling.verdict.exit_code))
     finally:
         run.stalls.stop()
         if _course.lab is not None:

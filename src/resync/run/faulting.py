@@ -12,11 +12,11 @@ last seen so before the removal: nothing is judged that lies outside what was pr
 from collections.abc import Mapping, Sequence
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.run import evidence
+from resync.run import records
 from resync.run.effects import Sign
 from resync.run.errors import RefusedError, UnmeasuredError
-from resync.run.evidence import Healer
 from resync.run.readings import PIECE_S, piece_length_s
+from resync.run.records import Healer
 from resync.run.runs import Run
 from resync.run.sampling import look, take, wait_for_time
 from resync.run.worlds import FaultPlan
@@ -40,7 +40,7 @@ def inject(run: Run, manifest: str) -> None:
     world = run.must_world()
     run.plan = world.plan(manifest, run.id)
     run.note(
-        evidence.FaultPlanned(
+        records.FaultPlanned(
             at=run.now_s(),
             name=run.plan.name,
             namespace=run.plan.namespace,
@@ -52,7 +52,7 @@ def inject(run: Run, manifest: str) -> None:
     run.injected = world.inject(run.plan)
     run.injected_at_s = run.now_s()
     run.note(
-        evidence.FaultInjected(
+        records.FaultInjected(
             at=run.injected_at_s,
             name=run.plan.name,
             created_s=run.injected.created_s,
@@ -90,7 +90,7 @@ def _prove_start(run: Run) -> None:
             next_step="see that the mesh really does to these pods what it reports",
         ) from error
     run.proven_from_s = max(_showing(seen[pod])[0].at_s for pod in run.targeted())
-    run.note(evidence.EffectProven(at=run.now_s(), stage="start", pods=list(run.targeted())))
+    run.note(records.EffectProven(at=run.now_s(), stage="start", pods=list(run.targeted())))
 
 
 def _showing(signs: Sequence[Sign]) -> Sequence[Sign]:
@@ -167,9 +167,9 @@ def _close_window(run: Run, looks: int, *, present: bool) -> float:
             next_step="see that the gateway runs and is scraped",
         )
     end_s = min(signs[-1].at_s for signs in seen.values())
-    run.note(evidence.EffectProven(at=run.now_s(), stage="end", pods=list(run.targeted())))
+    run.note(records.EffectProven(at=run.now_s(), stage="end", pods=list(run.targeted())))
     run.observed = (start_s, end_s)
-    run.note(evidence.WindowObserved(at=run.now_s(), window=run.observed, looks=looks, present=present))
+    run.note(records.WindowObserved(at=run.now_s(), window=run.observed, looks=looks, present=present))
     return end_s - start_s
 
 
@@ -212,7 +212,7 @@ def _unfinished(run: Run) -> tuple[float, float] | None:
 
 def _note_healed(run: Run, plan: FaultPlan, by: Healer, requested_s: float) -> None:
     run.note(
-        evidence.FaultHealed(
+        records.FaultHealed(
             at=run.now_s(),
             name=plan.name,
             by=by,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from resync.run.evidence import Phase
+from resync.run.observations import Phase
 from resync.run.profiles import DELAY, Profile, Scope
 from resync.run.samples import Samples
 from resync.run.settings import Settings, scaled_floor

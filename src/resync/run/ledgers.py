@@ -9,8 +9,8 @@ the last scrape, for as far as the gateway had come.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from resync.run.evidence import Series
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.observations import Series
 from resync.run.samples import Samples
 
 BOOKS = "resync_gateway_ledger_batches"

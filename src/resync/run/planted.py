@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run.errors import RefusedError
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.runs import Run
 from resync.run.samples import CONTROL_POD, Window
 

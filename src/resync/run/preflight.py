@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.run import evidence, planted, wireforms
+from resync.run import planted, records, wireforms
 from resync.run.claims import judge_all
 from resync.run.errors import RefusedError
 from resync.run.judgements import Outcome
@@ -86,7 +86,7 @@ def check(run: Run, manifest: str) -> None:
 
 
 def _passed(run: Run, name: str, detail: str) -> None:
-    run.note(evidence.CheckPassed(at=run.now_s(), check=name, detail=detail))
+    run.note(records.CheckPassed(at=run.now_s(), check=name, detail=detail))
 
 
 def _opted_in(run: Run, world: World, settings: Settings) -> None:
@@ -131,7 +131,7 @@ def _targets(run: Run, world: World, manifest: str) -> None:
                 next_step=f"wait until every {what} is Running and Ready, then run again",
             )
     run.note(
-        evidence.TargetsFrozen(
+        records.TargetsFrozen(
             at=run.now_s(),
             sources=list(hit.sources),
             peers=list(hit.peers),
@@ -141,7 +141,7 @@ def _targets(run: Run, world: World, manifest: str) -> None:
             action=plan.action,
         )
     )
-    listed = evidence.PodsListed(
+    listed = records.PodsListed(
         at=run.now_s(), phase="baseline", pods=list(run.engines), gateways=list(run.gateways)
     )
     run.note(listed)
@@ -182,7 +182,7 @@ def _wire_form(
     world = run.must_world()
     interval_s = world.interval_s()
     stored = world.series(wireforms.METRICS, (window[0] - LOOKBACK_SCRAPES * interval_s, window[1]))
-    taken = evidence.SamplesTaken(
+    taken = records.SamplesTaken(
         at=run.now_s(),
         phase="baseline",
         window=window,
@@ -199,7 +199,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     engines = [p.pod_key for p in run.engines]
     wanting = [""]
 
-    def look() -> evidence.SamplesTaken | None:
+    def look() -> records.SamplesTaken | None:
         end_s = run.now_s() - settle_s(world.interval_s())
         taken = ask(run, "baseline", (end_s - settings.baseline_s, end_s))
         wanting[:] = list(unmoved(Samples(taken), engines))
@@ -222,7 +222,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     keep(run, _settled(run, taken))
 
 
-def _settled(run: Run, first: evidence.SamplesTaken) -> evidence.SamplesTaken:
+def _settled(run: Run, first: records.SamplesTaken) -> records.SamplesTaken:
     """The first baseline in which nothing is wrong or missing, for as long as a system may take to settle.
 
     A pod that was replaced a moment ago is still in the last seconds of samples. A system that does not

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from resync.run.evidence import Phase
+from resync.run.observations import Phase
 
 
 class Scope(StrEnum):

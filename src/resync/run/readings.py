@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.samples import Samples, Window
 
 PIECE_S = 1.0

@@ -12,13 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from resync.kits.clocks import Clock, SystemClock
-from resync.run import claims, evidence
+from resync.run import claims, evidence, records
 from resync.run.effects import FaultEffect, effect_of
 from resync.run.errors import EvidenceError, NotArmedError, RunError, UnmeasuredError
-from resync.run.evidence import EvidenceFile, Phase, PodSeen, Record
+from resync.run.evidence import EvidenceFile
 from resync.run.exits import EXIT
 from resync.run.judgements import Context, Judgement, Outcome
+from resync.run.observations import Phase, PodSeen
 from resync.run.profiles import DELAY, PROFILES, Profile, proven_on
+from resync.run.records import Record
 from resync.run.samples import Samples
 from resync.run.settings import Settings, Target
 from resync.run.signals import Signals
@@ -73,7 +75,7 @@ class Run:
 
     def void(self, source: str, reason: str, next_step: str) -> None:
         """Note why this run proves nothing."""
-        self.note(evidence.VoidFound(at=self.now_s(), source=source, reason=reason, next_step=next_step))
+        self.note(records.VoidFound(at=self.now_s(), source=source, reason=reason, next_step=next_step))
 
     def void_for(self, source: str, error: RunError) -> None:
         """Note an error of ours as the reason."""
@@ -82,13 +84,13 @@ class Run:
     def _signal_noted(self, name: str, count: int) -> None:
         # In a signal handler nothing may raise: a full disk must not turn a Ctrl-C into a traceback.
         try:
-            self.note(evidence.SignalReceived(at=self.now_s(), signal=name, count=count))
+            self.note(records.SignalReceived(at=self.now_s(), signal=name, count=count))
         except EvidenceError:
             return
 
     def _stall_noted(self, window: tuple[float, float]) -> None:
         try:
-            self.note(evidence.Stalled(at=self.now_s(), window=window))
+            self.note(records.Stalled(at=self.now_s(), window=window))
         except (EvidenceError, ValueError):
             return
 
@@ -174,7 +176,7 @@ class Run:
     def note_judged(self, judged: Judgement) -> None:
         """Put a judgement into the evidence."""
         self.note(
-            evidence.ClaimJudged(
+            records.ClaimJudged(
                 at=self.now_s(),
                 phase=judged.phase,
                 claim=judged.claim,
@@ -213,7 +215,7 @@ def start(*, experiment: str, source: str, pid: int) -> Run:
     # Before the first record: Chaos Toolkit's own handler would raise into a hook, where it is swallowed.
     run.signals.install()
     run.note(
-        evidence.RunStarted(
+        records.RunStarted(
             at=run.now_s(),
             run=run_id,
             experiment=experiment,

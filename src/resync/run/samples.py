@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from resync.metrics import counts
 from resync.metrics import series as metrics_series
-from resync.run.evidence import SamplesTaken, Series
+from resync.run.observations import Series
+from resync.run.records import SamplesTaken
 
 Window = tuple[float, float]
 Point = tuple[float, float]

@@ -6,9 +6,9 @@ read after that.
 """
 
 from resync.kits.waits import WaitTimeoutError, wait_until
-from resync.run import evidence
+from resync.run import records
 from resync.run.errors import UnmeasuredError
-from resync.run.evidence import Phase
+from resync.run.observations import Phase
 from resync.run.readings import AGE, PEER, RTT
 from resync.run.runs import Run
 from resync.run.samples import Samples, Window
@@ -94,11 +94,11 @@ def take(run: Run, phase: Phase, window: Window) -> Samples:
     return keep(run, ask(run, phase, window))
 
 
-def ask(run: Run, phase: Phase, window: Window) -> evidence.SamplesTaken:
+def ask(run: Run, phase: Phase, window: Window) -> records.SamplesTaken:
     """What is stored for `window` by now. Raises UnmeasuredError when Prometheus does not answer."""
     world = run.must_world()
     interval_s = world.interval_s()
-    return evidence.SamplesTaken(
+    return records.SamplesTaken(
         at=run.now_s(),
         phase=phase,
         window=window,
@@ -108,7 +108,7 @@ def ask(run: Run, phase: Phase, window: Window) -> evidence.SamplesTaken:
     )
 
 
-def keep(run: Run, taken: evidence.SamplesTaken) -> Samples:
+def keep(run: Run, taken: records.SamplesTaken) -> Samples:
     """Make these the samples of their phase, on disk first."""
     run.note(taken)
     run.samples[taken.phase] = Samples(taken)
@@ -124,7 +124,7 @@ def look(run: Run, metrics: tuple[str, ...], window: Window) -> Samples:
     interval_s = world.interval_s()
     series = world.series(metrics, window)
     return Samples(
-        evidence.SamplesTaken(
+        records.SamplesTaken(
             at=run.now_s(), phase="fault", window=window, interval_s=interval_s, series=series, instrument=[]
         )
     )

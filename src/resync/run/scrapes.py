@@ -19,7 +19,7 @@ from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, MetricsError
 from resync.metrics.prometheus import Prometheus
 from resync.run.errors import RefusedError, UnmeasuredError
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.samples import Window
 from resync.run.settings import Settings
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from resync.run.answers import restart
 from resync.run.convergences import counted_from_s, recovered
-from resync.run.evidence import Series
 from resync.run.judgements import Context
+from resync.run.observations import Series
 from resync.run.samples import Samples
 
 COUNTED: Mapping[str, tuple[str, ...]] = {

@@ -6,8 +6,8 @@ Under a delay both are expected and bounded; late is not wrong.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from resync.run.evidence import Series
 from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.observations import Series
 from resync.run.samples import Samples
 from resync.run.settings import Settings
 

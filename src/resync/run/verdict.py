@@ -14,7 +14,8 @@ from typing import Any
 
 from resync.run.cases import PHASES, Case, every, first
 from resync.run.effects import Effect
-from resync.run.evidence import (
+from resync.run.judgements import Judgement, Outcome
+from resync.run.records import (
     HEALTHY_KINDS,
     ActivityFailed,
     Crashed,
@@ -35,7 +36,6 @@ from resync.run.evidence import (
     WindowObserved,
     kind_of,
 )
-from resync.run.judgements import Judgement, Outcome
 from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage
 from resync.run.stages import Stage
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from resync.cluster.completions import Completion
-from resync.run.evidence import PodSeen, Series
+from resync.run.observations import PodSeen, Series
 from resync.run.samples import Window
 
 

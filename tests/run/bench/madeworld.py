@@ -17,8 +17,8 @@ from resync.cluster.completions import Completion
 from resync.run import courses
 from resync.run.control import *  # noqa: F403 - this module is that control, over another world
 from resync.run.errors import RefusedError, UnmeasuredError
-from resync.run.evidence import PodSeen, Series
 from resync.run.joining import Lab, LabState
+from resync.run.observations import PodSeen, Series
 from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind, World
 
 INTERVAL_S = 0.1

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from resync.run.effects.signs import Effect, PodEffect, Sign, doubts_of
-from resync.run.evidence import Series
+from resync.run.observations import Series
 from resync.run.samples import Samples
 from resync.run.settings import Settings
 
