@@ -12,7 +12,7 @@ import msgspec
 
 from resync.kits.clocks import Clock
 from resync.lab.controllers import progress, revisions
-from resync.lab.controllers.objects import Deployment, Pod, ReplicaSet, metadata_of
+from resync.lab.controllers.objects import Deployment, Pod, ReplicaSet
 from resync.lab.controllers.owning import claimed
 from resync.lab.controllers.revisions import REVISION, Revisions, number_of
 from resync.lab.controllers.rollouts import Leeway, Share, leeway, next_sizes
@@ -28,7 +28,8 @@ from resync.lab.kube import (
     Resource,
     key_of,
 )
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.metadata import metadata_of
+from resync.lab.queueing import Key, WorkQueue
 
 LOOK_AGAIN_S: Final = 0.2
 
@@ -65,7 +66,7 @@ class Deployments:
             ReplicaSet,
             owner=found.metadata,
             reference=found.metadata.reference(DEPLOYMENTS),
-            labels=found.selector,
+            labels=found.spec.selector_text,
         )
         sets = revisions.sorted_out(found, owned)
         rolling = spec.strategy.rolling_update
@@ -92,7 +93,7 @@ class Deployments:
     async def _old_pods_remain(self, found: Deployment, sets: Revisions) -> bool:
         if any(one.spec.replicas for one in sets.old):
             return True
-        items, _ = await self._kube.list(PODS, found.metadata.namespace, found.selector)
+        items, _ = await self._kube.list(PODS, found.metadata.namespace, found.spec.selector_text)
         old = {one.metadata.uid for one in sets.old}
         pods = [msgspec.convert(item, Pod).metadata.controller for item in items]
         waits = any(owner is not None and owner.uid in old for owner in pods)

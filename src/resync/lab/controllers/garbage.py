@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from resync.lab.controllers.objects import Metadata, OwnerReference, metadata_of
 from resync.lab.controllers.owning import release
 from resync.lab.controllers.watching import Watches
 from resync.lab.kube import Change, Kube, NotFoundError, Object, Resource, Verb
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.metadata import Metadata, OwnerReference, metadata_of
+from resync.lab.queueing import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 

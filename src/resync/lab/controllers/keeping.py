@@ -7,11 +7,12 @@ from typing import Final
 import msgspec
 
 from resync.kits.clocks import Clock
-from resync.lab.controllers.objects import Metadata, Pod
+from resync.lab.controllers.objects import Pod
 from resync.lab.controllers.owning import claimed
 from resync.lab.controllers.telling import WARNING, Teller
 from resync.lab.kube import PODS, Kube, Object, RefusedError, Resource
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.metadata import Metadata
+from resync.lab.queueing import Key, WorkQueue
 
 _ENDING: Final = "because it is being terminated"
 """How a refusal to create in a namespace that is going ends (kubernetes/apiserver, namespace lifecycle)."""

@@ -6,7 +6,6 @@ gone, and take the last finalizer away (the `finalize` subresource) once nothing
 
 from typing import Final
 
-from resync.lab.controllers.objects import metadata_of
 from resync.lab.controllers.watching import Watches, namespaced
 from resync.lab.kube import (
     NAMESPACES,
@@ -19,7 +18,8 @@ from resync.lab.kube import (
     Verb,
     key_of,
 )
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.metadata import metadata_of
+from resync.lab.queueing import Key, WorkQueue
 
 LOOK_AGAIN_S: Final = 1.0
 """For what goes unseen: a kind nobody watches."""

@@ -7,67 +7,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from resync.lab.kube import Object, Resource
+from resync.lab.kube import Object
 from resync.lab.labels import selector_text
+from resync.lab.metadata import Metadata
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A part of an object as the API writes it."""
-
-
-class OwnerReference(_Part, frozen=True, kw_only=True, omit_defaults=True):
-    """Who an object belongs to."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool = False
-    block_owner_deletion: bool = False
-
-
-class Metadata(_Part, frozen=True, kw_only=True):
-    """What every object has."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    generation: int = 0
-    resource_version: str = ""
-    creation_timestamp: datetime = datetime.fromtimestamp(0, UTC)
-    deletion_timestamp: datetime | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    finalizers: list[str] = []
-    owner_references: list[OwnerReference] = []
-
-    @property
-    def terminating(self) -> bool:
-        """Deletion was asked for."""
-        return self.deletion_timestamp is not None
-
-    @property
-    def controller(self) -> OwnerReference | None:
-        """The one owner that manages it."""
-        return next((owner for owner in self.owner_references if owner.controller), None)
-
-    def reference(self, resource: Resource) -> OwnerReference:
-        """How an object that this one manages names it."""
-        return OwnerReference(
-            api_version=resource.api_version,
-            kind=resource.kind,
-            name=self.name,
-            uid=self.uid,
-            controller=True,
-            block_owner_deletion=True,
-        )
-
-
-def metadata_of(item: Object) -> Metadata:
-    """Whose an object of any kind is and whether it goes; a field that is null counts as absent."""
-    return msgspec.convert(
-        {word: value for word, value in item["metadata"].items() if value is not None}, Metadata
-    )
 
 
 class Condition(_Part, frozen=True, kw_only=True):
@@ -125,13 +71,18 @@ class Pod(_Part, frozen=True, kw_only=True):
         return sum(container.restart_count for container in self.status.container_statuses)
 
 
-class ReplicaSetSpec(_Part, frozen=True, kw_only=True):
-    """So many pods of this template."""
+class WorkloadSpec(_Part, frozen=True, kw_only=True):
+    """So many pods of this template: all of a ReplicaSet's spec, and a part of the others'."""
 
     replicas: int = 1
     min_ready_seconds: int = 0
     selector: dict[str, object]
     template: Object
+
+    @property
+    def selector_text(self) -> str:
+        """The selector as a list request takes it."""
+        return selector_text(self.selector)
 
 
 class ReplicaSetStatus(_Part, frozen=True, kw_only=True):
@@ -148,13 +99,8 @@ class ReplicaSet(_Part, frozen=True, kw_only=True):
     """apps/v1 ReplicaSet."""
 
     metadata: Metadata
-    spec: ReplicaSetSpec
+    spec: WorkloadSpec
     status: ReplicaSetStatus = ReplicaSetStatus()
-
-    @property
-    def selector(self) -> str:
-        """As a list request takes it."""
-        return selector_text(self.spec.selector)
 
 
 class UpdateStrategy(_Part, frozen=True, kw_only=True):
@@ -163,15 +109,11 @@ class UpdateStrategy(_Part, frozen=True, kw_only=True):
     type: str = "RollingUpdate"
 
 
-class StatefulSetSpec(_Part, frozen=True, kw_only=True):
-    """So many pods of this template, numbered from 0."""
+class StatefulSetSpec(WorkloadSpec, frozen=True, kw_only=True):
+    """Pods numbered from 0."""
 
-    replicas: int = 1
-    min_ready_seconds: int = 0
     pod_management_policy: str = "OrderedReady"
     update_strategy: UpdateStrategy = UpdateStrategy()
-    selector: dict[str, object]
-    template: Object
 
 
 class StatefulSetStatus(_Part, frozen=True, kw_only=True):
@@ -195,11 +137,6 @@ class StatefulSet(_Part, frozen=True, kw_only=True):
     status: StatefulSetStatus = StatefulSetStatus()
 
     @property
-    def selector(self) -> str:
-        """As a list request takes it."""
-        return selector_text(self.spec.selector)
-
-    @property
     def ordered(self) -> bool:
         """Whether each pod waits for the one before it."""
         return self.spec.pod_management_policy == "OrderedReady"
@@ -219,17 +156,13 @@ class Strategy(_Part, frozen=True, kw_only=True):
     rolling_update: RollingUpdate = RollingUpdate()
 
 
-class DeploymentSpec(_Part, frozen=True, kw_only=True):
-    """So many pods of this template, and how to come from the last template to this one."""
+class DeploymentSpec(WorkloadSpec, frozen=True, kw_only=True):
+    """How to come from the last template to this one."""
 
-    replicas: int = 1
-    min_ready_seconds: int = 0
     paused: bool = False
     revision_history_limit: int = 10
     progress_deadline_seconds: int = 600
-    selector: dict[str, object]
     strategy: Strategy = Strategy()
-    template: Object
 
 
 class DeploymentStatus(_Part, frozen=True, kw_only=True):
@@ -250,8 +183,3 @@ class Deployment(_Part, frozen=True, kw_only=True):
     metadata: Metadata
     spec: DeploymentSpec
     status: DeploymentStatus = DeploymentStatus()
-
-    @property
-    def selector(self) -> str:
-        """As a list request takes it."""
-        return selector_text(self.spec.selector)

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from resync.lab.controllers.objects import Metadata, OwnerReference, metadata_of
 from resync.lab.kube import Kube, Object, Resource
+from resync.lab.metadata import Metadata, OwnerReference, metadata_of
 
 Owned = TypeVar("Owned", bound=msgspec.Struct)
 

@@ -11,10 +11,11 @@ import msgspec
 
 from resync.kits.clocks import Clock
 from resync.lab.controllers.keeping import Keeper
-from resync.lab.controllers.objects import Pod, ReplicaSet, ReplicaSetStatus, metadata_of
+from resync.lab.controllers.objects import Pod, ReplicaSet, ReplicaSetStatus
 from resync.lab.controllers.telling import Teller
 from resync.lab.kube import PODS, REPLICA_SETS, Change, Kube, NotFoundError, Resource, key_of
-from resync.lab.mesh.queueing import Key
+from resync.lab.metadata import metadata_of
+from resync.lab.queueing import Key
 
 BURST_MAX: Final = 100
 """Pods made or deleted in one pass; the next pass does the rest."""
@@ -45,7 +46,9 @@ class ReplicaSets:
         except NotFoundError:
             self.queue.forget(key)
             return
-        active = [pod for pod in await self._keeper.pods(found.metadata, found.selector) if pod.active]
+        active = [
+            pod for pod in await self._keeper.pods(found.metadata, found.spec.selector_text) if pod.active
+        ]
         if not found.metadata.terminating:
             await self._resize(found, active)
         await self._report(found, active)

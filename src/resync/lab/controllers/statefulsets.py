@@ -12,11 +12,12 @@ import msgspec
 
 from resync.kits.clocks import Clock
 from resync.lab.controllers.keeping import Keeper
-from resync.lab.controllers.objects import Metadata, Pod, StatefulSet, StatefulSetStatus, metadata_of
+from resync.lab.controllers.objects import Pod, StatefulSet, StatefulSetStatus
 from resync.lab.controllers.revisions import template_hash
 from resync.lab.controllers.telling import Teller
 from resync.lab.kube import PODS, STATEFUL_SETS, Change, Kube, NotFoundError, Object, Resource, key_of
-from resync.lab.mesh.queueing import Key
+from resync.lab.metadata import Metadata, metadata_of
+from resync.lab.queueing import Key
 
 REVISION_LABEL: Final = "controller-revision-hash"
 NAME_LABEL: Final = "statefulset.kubernetes.io/pod-name"
@@ -51,7 +52,7 @@ class StatefulSets:
         def is_member(pod: Metadata) -> bool:
             return index_of(found, pod.name) is not None
 
-        owned = await self._keeper.pods(found.metadata, found.selector, is_member)
+        owned = await self._keeper.pods(found.metadata, found.spec.selector_text, is_member)
         pods = {index: pod for pod in owned if (index := index_of(found, pod.metadata.name)) is not None}
         if not found.metadata.terminating:
             for pod in to_delete(found, pods):

@@ -4,8 +4,8 @@ import logging
 from typing import Final
 
 from resync.kits.clocks import Clock
-from resync.lab.controllers.objects import Metadata
 from resync.lab.kube import EVENTS, Kube, KubeError, Object, Resource
+from resync.lab.metadata import Metadata
 from resync.lab.node.statuses import stamp
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Never, Protocol
 import msgspec
 
 from resync.lab.kube import Change, ConflictError, KubeError, NotFoundError, Resource
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.queueing import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 

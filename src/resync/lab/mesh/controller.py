@@ -35,12 +35,13 @@ from resync.lab.mesh.deeds import Daemon, Hands
 from resync.lab.mesh.errors import MeshError
 from resync.lab.mesh.kinds import NETWORK, POD, C, Kind
 from resync.lab.mesh.networks import NetworkChaos, PodNetworkChaos
-from resync.lab.mesh.objects import Metadata, Namespace, Pod, Record
+from resync.lab.mesh.objects import Namespace, Pod, Record
 from resync.lab.mesh.pipeline import Write
 from resync.lab.mesh.podnetworks import PodNetworks
-from resync.lab.mesh.queueing import Key, WorkQueue
 from resync.lab.mesh.records import Outcome, World
 from resync.lab.mesh.telling import Teller
+from resync.lab.metadata import Metadata
+from resync.lab.queueing import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 

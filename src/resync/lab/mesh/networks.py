@@ -5,7 +5,8 @@ Names and defaults are those of chaos-mesh `api/v1alpha1/{networkchaos,podnetwor
 
 from typing import Final
 
-from resync.lab.mesh.objects import Chaos, Choice, Metadata, Part, Spec
+from resync.lab.mesh.objects import Chaos, Choice, Part, Spec
+from resync.lab.metadata import Metadata
 from resync.lab.node.vocabulary import CidrAndPort
 
 RESET: Final = "resync.dev/partition"

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from resync.lab.kube import Object
-from resync.lab.mesh.objects import Metadata
+from resync.lab.metadata import Metadata
 
 _PREFIX: Final = "chaos-mesh.org"
 

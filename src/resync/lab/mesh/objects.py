@@ -4,12 +4,12 @@ Names and defaults are those of chaos-mesh `api/v1alpha1`; fields this mesh does
 and stay on the object because every write is a merge-patch.
 """
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from resync.lab.kube import Object
+from resync.lab.metadata import Metadata
 
 FINALIZER: Final = "chaos-mesh/records"
 PAUSE: Final = "experiment.chaos-mesh.org/pause"
@@ -28,35 +28,6 @@ TARGET_KEY: Final = ".Target"
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A part of an object as the API writes it."""
-
-
-class OwnerReference(Part, frozen=True, kw_only=True):
-    """Who an object belongs to."""
-
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class Metadata(Part, frozen=True, kw_only=True):
-    """What every object has."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    generation: int = 0
-    resource_version: str = ""
-    creation_timestamp: datetime = datetime.fromtimestamp(0, UTC)
-    deletion_timestamp: datetime | None = None
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    finalizers: list[str] = []
-    owner_references: list[OwnerReference] = []
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
 
 
 class Expression(Part, frozen=True, kw_only=True):
@@ -158,7 +129,7 @@ class Chaos(Part, frozen=True, kw_only=True):
     @property
     def deleted(self) -> bool:
         """Whether it is on its way out."""
-        return self.metadata.deletion_timestamp is not None
+        return self.metadata.terminating
 
     @property
     def one_shot(self) -> bool:

@@ -25,11 +25,12 @@ from resync.lab.kube import (
 )
 from resync.lab.mesh.errors import SpecError
 from resync.lab.mesh.networks import RESET_SOURCES, PodNetworkChaos, PodNetworkSpec
-from resync.lab.mesh.objects import Metadata, OwnerReference, Pod, plain
-from resync.lab.mesh.queueing import Key, WorkQueue
+from resync.lab.mesh.objects import Pod, plain
 from resync.lab.mesh.requests import merged, request
+from resync.lab.metadata import Metadata, OwnerReference
 from resync.lab.node.errors import DaemonError, NoSuchPodError
 from resync.lab.node.vocabulary import Chain, IPSet, Tc
+from resync.lab.queueing import Key, WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -121,13 +122,15 @@ class PodNetworks:
         return msgspec.convert(written, PodNetworkChaos).metadata.generation
 
     async def _make(self, pod: Pod, spec: PodNetworkSpec, annotations: dict[str, str]) -> int:
-        owner = OwnerReference(kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid)
+        owner = OwnerReference(
+            api_version=PODS.api_version, kind=PODS.kind, name=pod.metadata.name, uid=pod.metadata.uid
+        )
         body: Object = {
             "metadata": {
                 "name": pod.metadata.name,
                 "namespace": pod.metadata.namespace,
                 "annotations": annotations,
-                "ownerReferences": [{"apiVersion": "v1", **plain(owner)}],
+                "ownerReferences": [plain(owner)],
             },
             "spec": plain(spec),
         }

@@ -11,7 +11,7 @@ from typing import Final
 from resync.kits.clocks import Clock
 from resync.lab.kube import EVENTS, Kube, KubeError, Object, Resource
 from resync.lab.mesh.notices import Notice, cluster_event
-from resync.lab.mesh.objects import Metadata
+from resync.lab.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
