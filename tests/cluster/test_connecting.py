@@ -11,9 +11,10 @@ import yaml
 
 from resync.cluster import errors
 from resync.cluster.answers import error_for
-from resync.cluster.connecting import Cluster, is_loopback
+from resync.cluster.connecting import Cluster
 from resync.cluster.namespaces import opted_in
 from resync.cluster.pods import list_pods
+from resync.kits.urls import is_loopback
 from resync.lab.api.process import ApiProcess
 
 pytestmark = pytest.mark.integration

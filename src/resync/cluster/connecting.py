@@ -10,7 +10,6 @@ Bodies are decoded by `msgspec` into our own records, not into the client's mode
 of every object and raise on a pod that lacks one we never read.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ import msgspec
 import urllib3
 
 from resync.cluster import answers, errors
+from resync.kits.urls import is_loopback
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration
@@ -57,17 +57,6 @@ class Answered(msgspec.Struct, frozen=True):
 
 class _Version(msgspec.Struct, frozen=True):
     git_version: str = msgspec.field(name="gitVersion", default="unknown")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine, by name or by address."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shown(url: str) -> str:

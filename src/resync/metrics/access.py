@@ -1,12 +1,12 @@
 """How Prometheus is reached: what an installation may ask for, checked once, secrets kept out of messages."""
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from resync.kits.urls import is_loopback
 from resync.metrics.errors import AccessError
 
 TENANT_HEADER = "X-Scope-OrgID"
@@ -65,13 +65,7 @@ class PrometheusAccess(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def loopback(self) -> bool:
         """Whether the host is this machine: then no proxy of the environment may stand in between."""
-        host = urlsplit(self.url).hostname or ""
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.url)
 
     @property
     def sent_headers(self) -> dict[str, str]:
