@@ -63,6 +63,32 @@ def test_a_suite_runs_each_and_ends_with_the_worst(bench: Any) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("text", [None, "no JSON"])
+def test_a_file_that_cannot_be_read_has_proven_nothing(bench: Any, text: str | None) -> None:
+    """Chaos Toolkit ends with 1 before our control is loaded, without a verdict; the suite makes that 2."""
+    file = bench.directory / "broken.json"
+    if text is not None:
+        file.write_text(text)
+    alone = subprocess.run(
+        [str(RESYNC.with_name("chaos")), "--no-version-check", "run", str(file)],
+        cwd=bench.directory,
+        env=bench.environ({}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert alone.returncode == 1
+    assert "resync" not in alone.stdout
+    ran = suite(bench, file)
+    assert ran.returncode == 2, ran.stderr
+    if text is not None:
+        assert json.loads(ran.stdout)["resync-suite"]["experiments"] == [
+            {"file": str(file), "verdict": "void", "reason": "it said nothing and ended with code 1"}
+        ]
+
+
 def suite(bench: Any, *files: Path) -> "subprocess.CompletedProcess[str]":
     """The command, where a lab already runs: this process stands for it, and the made world needs none."""
     lab = {"pid": os.getpid(), "kubeconfig": "none", "prometheus_url": "none"}
