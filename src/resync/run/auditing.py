@@ -44,7 +44,9 @@ def audit(run: Run, phase: Phase) -> Judgement:
 def _round(run: Run, number: int) -> Iterator[PromptAsked]:
     world, settings = run.must_world(), run.must_settings()
     holders = [engine.pod_key for engine in run.engines]
-    if not holders or not settings.audit_prompts:
+    if not holders:
+        raise UnmeasuredError("no engine was found to audit by", next_step="correct RESYNC_ENGINE_SELECTOR")
+    if not settings.audit_prompts:
         raise UnmeasuredError("there is nothing to audit by", next_step="raise RESYNC_AUDIT_PROMPTS above 0")
     warmed = []
     for position in range(settings.audit_prompts):

@@ -100,14 +100,14 @@ class Case:
             return None
         stood_s = self.healed_s - self.injected.created_s if self.healed_s and self.injected else 0.0
         return Context(
-            settings,
-            frozen.engines,
-            frozen.gateways,
-            phase,
-            self.ended_s,
-            self.profile or DELAY,
-            self.touched,
-            stood_s,
+            settings=settings,
+            engines=frozen.engines,
+            gateways=frozen.gateways,
+            phase=phase,
+            healed_s=self.ended_s,
+            profile=self.profile or DELAY,
+            touched=self.touched,
+            stood_s=stood_s,
         )
 
     def judgements(self) -> list[Judgement]:

@@ -1,9 +1,10 @@
 """The claims of an experiment: one table of what is asserted, in which phases, against which limit."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 from resync.run.absences import avoided, returned
 from resync.run.convergences import converged
@@ -36,14 +37,14 @@ class Claim:
         ]
         worst = max(parts, key=lambda p: (p.outcome.rank, -math.inf if p.value is None else p.value))
         return Judgement(
-            self.name,
-            context.phase,
-            worst.outcome,
-            worst.value,
-            limit,
-            self.unit,
-            worst.detail,
-            worst.finding,
+            claim=self.name,
+            phase=context.phase,
+            outcome=worst.outcome,
+            value=worst.value,
+            limit=limit,
+            unit=self.unit,
+            detail=worst.detail,
+            finding=worst.finding,
         )
 
 
@@ -126,34 +127,37 @@ def judge_pods(
 ) -> Judgement:
     """All Running and Ready; none restarted or replaced since `before`, but `touched` as far as `allowed`."""
     known = {p.pod_key: p for p in before}
-    bad = [p for p in now if p.phase != "Running" or not p.ready]
-    may = dict.fromkeys(touched, allowed)
-    changed = [
-        p for p in now if p.pod_key in known and _changed(p, known[p.pod_key], may.get(p.pod_key, Pods.SAME))
-    ]
-    gone = sorted(known.keys() - {p.pod_key for p in now})
-    name, unit = f"{what}s-running", f"{what}s"
-    running = float(len(now) - len(bad))
-    if not now and not gone:
-        return Judgement(name, phase, Outcome.UNMEASURED, None, 1.0, unit, f"no {what} was found")
-    for pod_key, wrong in (
-        *((p.pod_key, f"{what} not running ({p.phase}{'' if p.ready else ', not ready'})") for p in bad),
-        *((key, f"{what} gone") for key in gone),
-        *((p.pod_key, f"{what} restarted") for p in changed),
-    ):
-        found = Finding(wrong, pod_key, 1)
-        return Judgement(
-            name, phase, Outcome.BREACHED, running, float(len(known) or len(now)), unit, str(found), found
-        )
-    return Judgement(
-        name,
-        phase,
-        Outcome.HELD,
-        running,
-        float(len(now)),
-        unit,
-        f"{len(now)} {what if len(now) == 1 else unit} running",
-    )
+    wrong = next(_wrong_with(now, known, dict.fromkeys(touched, allowed), what), None)
+    running = float(sum(_runs(p) for p in now))
+    judged = partial(Judgement, claim=f"{what}s-running", phase=phase, unit=f"{what}s")
+    if wrong is not None:
+        limit = float(len(known) or len(now))
+        return judged(outcome=Outcome.BREACHED, value=running, limit=limit, detail=str(wrong), finding=wrong)
+    if not now:
+        return judged(outcome=Outcome.UNMEASURED, value=None, limit=1.0, detail=f"no {what} was found")
+    detail = f"{len(now)} {what}{'' if len(now) == 1 else 's'} running"
+    return judged(outcome=Outcome.HELD, value=running, limit=float(len(now)), detail=detail)
+
+
+def _wrong_with(
+    now: Sequence[PodSeen], before: Mapping[str, PodSeen], allowed: Mapping[str, Pods], what: str
+) -> Iterator[Finding]:
+    """What is wrong with pods now, what does not run first; `allowed` holds what may have become of some."""
+    for pod in now:
+        if not _runs(pod):
+            yield Finding(
+                f"{what} not running ({pod.phase}{'' if pod.ready else ', not ready'})", pod.pod_key, 1
+            )
+    for pod_key in sorted(before.keys() - {pod.pod_key for pod in now}):
+        yield Finding(f"{what} gone", pod_key, 1)
+    for pod in now:
+        was = before.get(pod.pod_key)
+        if was is not None and _changed(pod, was, allowed.get(pod.pod_key, Pods.SAME)):
+            yield Finding(f"{what} restarted", pod.pod_key, 1)
+
+
+def _runs(pod: PodSeen) -> bool:
+    return pod.phase == "Running" and pod.ready
 
 
 def _changed(now: PodSeen, before: PodSeen, allowed: Pods) -> bool:

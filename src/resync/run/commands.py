@@ -12,6 +12,7 @@ import click
 
 from resync.run import auditing, courses, evidence, runs, settings, suites
 from resync.run.errors import RunError
+from resync.run.exits import VOID_CODE
 from resync.run.joining import running_lab
 from resync.run.judgements import Outcome
 from resync.run.runs import Run
@@ -23,7 +24,6 @@ from resync.run.worlds import World
 __all__ = ["audit", "preview", "suite", "sweep", "verdict"]
 
 P = ParamSpec("P")
-VOID_CODE = 2
 AUDIT_CODES = {Outcome.HELD: 0, Outcome.BREACHED: 1}
 STILL_THERE_CODE = 1
 

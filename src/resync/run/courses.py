@@ -150,6 +150,7 @@ def begin(
         )
     )
     _take_namespace(run, run.world)
+    _sweep_residue(run, run.world)
     preflight.check(run, manifest_of(experiment))
     run.begun = True
 
@@ -201,6 +202,10 @@ def _take_namespace(run: Run, world: World) -> None:
         run.leased = True
     parsed = run.must_settings()
     run.note(records.LeaseHeld(at=run.now_s(), namespace=parsed.namespace, holder=run.id))
+
+
+def _sweep_residue(run: Run, world: World) -> None:
+    """Expired faults of earlier runs go. Raises RefusedError for one that stands: its run may be alive."""
     left = world.left_behind()
     live = [f for f in left if not f.expired]
     if live:

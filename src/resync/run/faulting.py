@@ -113,7 +113,8 @@ def watch(run: Run) -> float:
     """
     if run.injected is None or run.proven_from_s is None:
         raise UnmeasuredError(
-            "no fault was proven, so there is nothing to watch", next_step="inject it first"
+            "no fault was proven, so there is nothing to watch",
+            next_step="let an action of the method inject one before this probe",
         )
     end_s = run.injected.expires_s - run.must_settings().guard_s
     looks, present, last_seen_s = 0, True, run.now_s()
@@ -152,7 +153,10 @@ def _still_there(run: Run) -> bool:
         return False
     lost = run.must_world().lease_lost()
     if lost:
-        raise UnmeasuredError(f"another run may be in this namespace: {lost}", next_step="run one at a time")
+        raise UnmeasuredError(
+            f"another run may be in this namespace: {lost}",
+            next_step="let one run end before the next begins",
+        )
     return run.must_world().present(run.plan)
 
 

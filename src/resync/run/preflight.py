@@ -14,6 +14,7 @@ from resync.run import planted, records, wireforms
 from resync.run.claims import judge_all
 from resync.run.errors import RefusedError
 from resync.run.judgements import Outcome
+from resync.run.observations import PodSeen
 from resync.run.runs import Run
 from resync.run.samples import Samples, Window
 from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, settle_s
@@ -118,18 +119,8 @@ def _targets(run: Run, world: World, manifest: str) -> None:
     if refusal is not None:
         raise RefusedError(refusal[0], next_step=refusal[1])
     run.gateways, run.engines = world.gateways(), world.engines()
-    for what, pods, env in (
-        ("gateway", run.gateways, "RESYNC_GATEWAY_SELECTOR"),
-        ("engine", run.engines, "RESYNC_ENGINE_SELECTOR"),
-    ):
-        if not pods:
-            raise RefusedError(f"no {what} pod was found", next_step=f"correct {env}")
-        bad = [p for p in pods if p.phase != "Running" or not p.ready]
-        if bad:
-            raise RefusedError(
-                f"{bad[0].pod_key} is {bad[0].phase}{'' if bad[0].ready else ', not ready'} before the fault",
-                next_step=f"wait until every {what} is Running and Ready, then run again",
-            )
+    _all_ready(run.gateways, "gateway", "RESYNC_GATEWAY_SELECTOR")
+    _all_ready(run.engines, "engine", "RESYNC_ENGINE_SELECTOR")
     run.note(
         records.TargetsFrozen(
             at=run.now_s(),
@@ -145,6 +136,17 @@ def _targets(run: Run, world: World, manifest: str) -> None:
         at=run.now_s(), phase="baseline", pods=list(run.engines), gateways=list(run.gateways)
     )
     run.note(listed)
+
+
+def _all_ready(pods: Sequence[PodSeen], what: str, selector_env: str) -> None:
+    if not pods:
+        raise RefusedError(f"no {what} pod was found", next_step=f"correct {selector_env}")
+    bad = [p for p in pods if p.phase != "Running" or not p.ready]
+    if bad:
+        raise RefusedError(
+            f"{bad[0].pod_key} is {bad[0].phase}{'' if bad[0].ready else ', not ready'} before the fault",
+            next_step=f"wait until every {what} is Running and Ready, then run again",
+        )
 
 
 def _prometheus(run: Run, world: World, settings: Settings) -> None:

@@ -10,7 +10,7 @@ import contextlib
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run.convergences import HELD_S, convergence
 from resync.run.errors import UnmeasuredError
-from resync.run.runs import Run
+from resync.run.runs import TAKEN_BY, Run
 from resync.run.sampling import look, settle_s, take
 
 MARGIN_S = 1.0
@@ -23,7 +23,7 @@ QUESTIONS = ("resync_published_sequence", "resync_applied_sequence", "resync_div
 def settle(run: Run) -> None:
     """Wait for convergence and take the samples of the recovery, which reach back to the injection."""
     if run.healed_s is None or run.injected is None:
-        raise UnmeasuredError("the fault was not healed, so nothing can recover", next_step="heal it first")
+        raise UnmeasuredError("the fault was not healed, so nothing can recover", next_step=TAKEN_BY["fault"])
     since_s = run.healed_s
     limit_s = run.context("recovery").convergence_limit_s + HELD_S + MARGIN_S
 
@@ -50,7 +50,7 @@ def after(run: Run) -> None:
     """
     if run.healed_s is None:
         raise UnmeasuredError(
-            "the fault was not healed, so there is no steady state after it", next_step="heal it"
+            "the fault was not healed, so there is no steady state after it", next_step=TAKEN_BY["fault"]
         )
     interval_s = run.must_world().interval_s()
     # The gateway is scraped at another moment than the observer that saw it converge.

@@ -12,26 +12,26 @@ LOAD_AGE_LIMIT_S = 2.0
 
 def routed(samples: Samples, context: Context) -> Iterable[Part]:
     allowed = samples.count("resync_load_allowed_hits_total")
-    routed = samples.count("resync_load_routed_hits_total")
+    used = samples.count("resync_load_routed_hits_total")
     floor = context.floor(context.settings.routed_floor, samples.window_s)
-    if not allowed.series or not routed.series:
+    if not allowed.series or not used.series:
         yield Part(Outcome.UNMEASURED, "the load did not report its audited requests")
         return
     yield from _load_alive(samples)
     if allowed.total < floor:
         yield Part(Outcome.NOT_EXERCISED, f"{allowed.total:g} hits allowed by truth, {floor} needed")
         return
-    share = routed.total / allowed.total
-    seen = f"{routed.total:g} of {allowed.total:g} hits that truth allows were routed"
+    share = used.total / allowed.total
+    seen = f"{used.total:g} of {allowed.total:g} hits that truth allows were routed"
     if share < context.settings.routed_share_min:
         found = Finding(
             "allowed hits not routed",
             ", ".join(context.gateways) or "the gateway",
-            allowed.total - routed.total,
+            allowed.total - used.total,
         )
         yield Part(Outcome.BREACHED, seen, share, found)
-    elif routed.total < floor:
-        yield Part(Outcome.NOT_EXERCISED, f"{routed.total:g} hits routed, {floor} needed", share)
+    elif used.total < floor:
+        yield Part(Outcome.NOT_EXERCISED, f"{used.total:g} hits routed, {floor} needed", share)
     else:
         yield Part(Outcome.HELD, seen, share)
 

@@ -7,7 +7,7 @@ anything without one.
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +31,13 @@ NOT_ARMED = (
     "no run is armed: the control resync.run.control is missing from this experiment, or failed. "
     "Nothing was touched"
 )
+
+MEND_FIRST = "mend what stopped the run first (`resync verdict` names it), then run again"
+TAKEN_BY: Mapping[Phase, str] = {
+    "fault": "let the method end the fault (actions.chaos_mesh.heal, actions.load.calm) before this probe",
+    "recovery": "let the method call probes.recovery.converged_s before this probe",
+}
+"""What an experiment lacks that asks for samples which nobody has taken."""
 
 
 class Run:
@@ -99,25 +106,19 @@ class Run:
     def must_settings(self) -> Settings:
         """The settings. Raises NotArmedError before the run has begun."""
         if self.settings is None:
-            raise NotArmedError(
-                "the run has not begun: its preflight did not pass", next_step="see the evidence"
-            )
+            raise _not_begun()
         return self.settings
 
     def must_world(self) -> World:
         """The world. Raises NotArmedError before the run has begun."""
         if self.world is None:
-            raise NotArmedError(
-                "the run has not begun: its preflight did not pass", next_step="see the evidence"
-            )
+            raise _not_begun()
         return self.world
 
     def must_effect(self) -> FaultEffect:
         """How this run's fault is told from its absence. Raises NotArmedError before the preflight."""
         if self.effect is None:
-            raise NotArmedError(
-                "the run has not begun: its preflight did not pass", next_step="see the evidence"
-            )
+            raise _not_begun()
         return self.effect
 
     def frozen_for(self, plan: FaultPlan, hit: Hit) -> None:
@@ -147,14 +148,14 @@ class Run:
     def context(self, phase: Phase) -> Context:
         """What a claim has to know in that phase."""
         return Context(
-            self.must_settings(),
-            [p.pod_key for p in self.engines],
-            [p.pod_key for p in self.gateways],
-            phase,
-            self.injected_at_s if self.profile.one_shot else self.healed_s,
-            self.profile,
-            self.touched(),
-            self.stood_s(),
+            settings=self.must_settings(),
+            engines=[p.pod_key for p in self.engines],
+            gateways=[p.pod_key for p in self.gateways],
+            phase=phase,
+            healed_s=self.injected_at_s if self.profile.one_shot else self.healed_s,
+            profile=self.profile,
+            touched=self.touched(),
+            stood_s=self.stood_s(),
         )
 
     def judged(self, claim: str, phase: Phase) -> Judgement:
@@ -162,7 +163,8 @@ class Run:
         samples = self.samples.get(phase)
         if samples is None:
             raise UnmeasuredError(
-                f"{claim}: no samples of phase {phase!r} were taken", next_step="see the evidence"
+                f"{claim}: no samples of phase {phase!r} were taken",
+                next_step=TAKEN_BY.get(phase, MEND_FIRST),
             )
         judged = claims.judge(claim, samples, self.context(phase))
         if judged is None:
@@ -187,6 +189,10 @@ class Run:
                 detail=judged.detail,
             )
         )
+
+
+def _not_begun() -> NotArmedError:
+    return NotArmedError("the run has not begun: its preflight did not pass", next_step=MEND_FIRST)
 
 
 def measured_value(judged: Judgement) -> float:
@@ -247,7 +253,7 @@ def current(run_id: str, *, begun: bool = True) -> Run:
             f"this activity was given run id {run_id!r}, the run is {run.id}", next_step="pass ${run_id}"
         )
     if begun and not run.begun:
-        raise NotArmedError("the run has not begun: its preflight did not pass", next_step="see the evidence")
+        raise _not_begun()
     return run
 
 
