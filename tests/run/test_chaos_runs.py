@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resync.run.courses import HOOKS
+from resync.run.hooks import HOOKS
 from resync.run.records import HEALTHY_KINDS, kind_of
 
 pytestmark = [pytest.mark.integration]

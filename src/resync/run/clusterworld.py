@@ -1,10 +1,10 @@
 """The real world: the Kubernetes and Prometheus clients of this project, as a run needs them.
 
-All foreign errors become ours here, with the next step; nothing above this module knows a client.
+Foreign errors become ours on the way out (`resync.run.clustererrors`); nothing above this module knows a
+client.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,8 @@ from resync.cluster.selectors import Selector
 from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
 from resync.kvsync.fleet import LABEL_RANKS, ranks_of
-from resync.run.errors import RefusedError, RunError, UnmeasuredError
+from resync.run.clustererrors import ours, step_for
+from resync.run.errors import RefusedError, UnmeasuredError
 from resync.run.files import manifest_path
 from resync.run.fronts import Fronts
 from resync.run.loadfaults import ACTION, KIND, LoadFaults
@@ -40,44 +41,6 @@ from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind
 
 LOOKS_MAX = 3
 """How often pods may change between two ways of counting them before that is no answer."""
-
-_STEPS: tuple[tuple[type[cluster_errors.ClusterError], str], ...] = (
-    (
-        cluster_errors.LeaseHeldError,
-        "wait until the other run is over, or use another namespace (RESYNC_NAMESPACE)",
-    ),
-    (cluster_errors.NotFoundError, "see that RESYNC_NAMESPACE names a namespace that exists"),
-    (cluster_errors.NoTargetsError, "correct RESYNC_GATEWAY_SELECTOR or RESYNC_ENGINE_SELECTOR"),
-    (cluster_errors.TooManyTargetsError, "narrow the selectors, or raise RESYNC_TARGETS_MAX on purpose"),
-    (cluster_errors.FaultExistsError, "remove it with `resync sweep`, then run again"),
-    (cluster_errors.MeshMissingError, "install Chaos Mesh in this cluster"),
-    (
-        cluster_errors.MeshSilentError,
-        "see that Chaos Mesh runs (on the lab: resync lab down, then up), or raise RESYNC_MESH_LIMIT",
-    ),
-    (cluster_errors.NotInjectedError, "see what the mesh says: kubectl describe networkchaos"),
-    (cluster_errors.NotHealedError, "run `resync sweep`; the fault also expires by itself"),
-    (cluster_errors.KubeconfigError, "name a kubeconfig in RESYNC_KUBECONFIG"),
-    (cluster_errors.ManifestError, "correct the manifest"),
-)
-
-
-def _step_for(error: cluster_errors.ClusterError) -> str:
-    found = next((step for kind, step in _STEPS if isinstance(error, kind)), "")
-    return found or "see that the API server answers (kubectl get pods), then run again"
-
-
-@contextlib.contextmanager
-def _ours() -> Iterator[None]:
-    """Turn an error of the cluster client into one of a run.
-
-    Refused when nothing happened, unmeasured otherwise.
-    """
-    try:
-        yield
-    except cluster_errors.ClusterError as error:
-        kind: type[RunError] = RefusedError if error.definite else UnmeasuredError
-        raise kind(str(error), next_step=_step_for(error)) from error
 
 
 def labels_of(selector: str) -> dict[str, str]:
@@ -122,7 +85,7 @@ class ClusterWorld:
         self._lease: leases.HeldLease | None = None
         self._renewer: leases.LeaseRenewer | None = None
         self._applied: faults.AppliedFault | None = None
-        with _ours():
+        with ours():
             self._cluster = Cluster.connect(Path(settings.kubeconfig) if settings.kubeconfig else None)
         self._scrapes = Scrapes(settings)
         self._loads = LoadFaults(self._cluster, settings)
@@ -135,7 +98,7 @@ class ClusterWorld:
 
     def opted_in(self) -> bool:
         """Whether the namespace has agreed to faults."""
-        with _ours():
+        with ours():
             return namespaces.opted_in(self._cluster, self._settings.namespace)
 
     # --- the fault
@@ -143,7 +106,7 @@ class ClusterWorld:
     def mesh_alive(self, run_id: str) -> str:
         """What showed that somebody executes faults and ends them."""
         settings = self._settings
-        with _ours():
+        with ours():
             alive = controllers.require_alive(
                 self._cluster, settings.namespace, run_id=run_id, timeout_s=settings.mesh_limit_s
             )
@@ -168,7 +131,7 @@ class ClusterWorld:
 
     def _manifest(self, manifest: str, run_id: str) -> manifests.Manifest:
         settings = self._settings
-        with _ours():
+        with ours():
             loaded = manifests.load_manifest(manifest_path(manifest))
             return manifests.override(
                 loaded,
@@ -211,7 +174,7 @@ class ClusterWorld:
 
     def hit(self, plan: FaultPlan) -> Hit:
         """The pods that fault would hit now."""
-        with _ours():
+        with ours():
             if plan.fault_kind == KIND:
                 return self._loads.hit()
             found = targets.resolve(self._cluster, _parsed(plan), pods_max=self._settings.targets_max)
@@ -221,7 +184,7 @@ class ClusterWorld:
 
     def inject(self, plan: FaultPlan) -> Injected:
         """Create the fault and wait until it stands on every target."""
-        with _ours():
+        with ours():
             if plan.fault_kind == KIND:
                 return self._loads.inject(plan)
             self._applied = faults.apply(self._cluster, _parsed(plan), run_id=plan.run)
@@ -235,7 +198,7 @@ class ClusterWorld:
     def present(self, plan: FaultPlan) -> bool:
         """Whether the fault is still injected on every target."""
         if plan.fault_kind == KIND:
-            with _ours():
+            with ours():
                 return self._loads.present(plan)
         path = _parsed(plan).row.path(plan.namespace, plan.name)
         try:
@@ -243,11 +206,11 @@ class ClusterWorld:
         except cluster_errors.NotFoundError:
             return False
         except cluster_errors.ClusterError as error:
-            raise UnmeasuredError(str(error), next_step=_step_for(error)) from error
+            raise UnmeasuredError(str(error), next_step=step_for(error)) from error
 
     def heal(self, plan: FaultPlan) -> None:
         """Remove every fault of the run: also one whose creation was never answered."""
-        with _ours():
+        with ours():
             self._loads.end(plan.run)
             if self._applied is not None:
                 faults.heal(self._cluster, self._applied, self._settings.heal_limit_s)
@@ -268,7 +231,7 @@ class ClusterWorld:
         """
         settings = self._settings
         for _ in range(LOOKS_MAX):
-            with _ours():
+            with ours():
                 found = list_pods(self._cluster, settings.namespace, settings.engine_selector)
                 said = toolkit.headcount(self._cluster, settings.namespace, settings.engine_selector)
             _of_one_rank(found)
@@ -281,19 +244,19 @@ class ClusterWorld:
         )
 
     def _pods(self, namespace: str, selector: str) -> list[PodSeen]:
-        with _ours():
+        with ours():
             return [_seen(p) for p in list_pods(self._cluster, namespace, selector)]
 
     def complete(self, prompt: Sequence[int], engine: str | None = None) -> Completion:
         """One token after that prompt, of that engine or by whom requests come in."""
-        with _ours():
+        with ours():
             return self._fronts.complete(prompt, engine)
 
     # --- the lease and what is left
 
     def hold_lease(self, run_id: str) -> None:
         """Take the namespace and keep renewing from a thread."""
-        with _ours():
+        with ours():
             self._lease = leases.acquire(self._cluster, self._settings.namespace, run_id)
         self._renewer = leases.LeaseRenewer(self._cluster, self._lease)
         self._renewer.start()
@@ -307,14 +270,14 @@ class ClusterWorld:
         """Give the namespace back."""
         if self._renewer is None:
             return
-        with _ours():
+        with ours():
             leases.release(self._cluster, self._renewer.stop())
         self._renewer = None
 
     def left_behind(self) -> list[LeftBehind]:
         """Faults of ours in the namespace."""
         now_s = SystemClock().wall_s()
-        with _ours():
+        with ours():
             found = residues.residue(self._cluster, self._settings.namespace)
             surges = self._loads.left_behind()
             shares = [
@@ -332,7 +295,7 @@ class ClusterWorld:
 
     def sweep(self, fault: LeftBehind) -> None:
         """Remove it and wait until it is gone."""
-        with _ours():
+        with ours():
             self._loads.end(fault.run)
             for left in residues.residue(self._cluster, fault.namespace, fault.run):
                 faults.heal(self._cluster, left.applied, self._settings.heal_limit_s)

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec
 
 from chaoslib.exceptions import InterruptExecution
 
-from resync.run import courses, records, runs
+from resync.run import courses, hooks, records, runs
 from resync.run.errors import RunError
 from resync.run.exits import EXIT
 from resync.run.watching import Watcher
@@ -66,7 +66,7 @@ def _guarded(*, interrupts: bool) -> Callable[[Callable[P, None]], Callable[P, N
                 if interrupts:
                     raise InterruptExecution(str(error)) from error
             finally:
-                courses.mark(hook.__name__)
+                hooks.mark(hook.__name__)
 
         return wrapped
 
@@ -144,13 +144,13 @@ def after_rollback_control(**_: object) -> None:
 @_guarded(interrupts=True)
 def before_activity_control(**_: object) -> None:
     """Count: an activity began."""
-    courses.count("begun")
+    hooks.count("begun")
 
 
 @_guarded(interrupts=True)
 def after_activity_control(context: Json, state: Json | None = None, **_: object) -> None:
     """Count, note a failure, and stop a method whose fault cannot be trusted any more."""
-    courses.count("ended")
+    hooks.count("ended")
     courses.activity_done(context, state)
 
 

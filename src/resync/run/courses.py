@@ -12,14 +12,13 @@ every way out but SIGKILL, do only what has not been done, and are what keeps th
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from resync.run import faulting, preflight, records, runs, settings
+from resync.run import faulting, hooks, preflight, records, runs, settings
 from resync.run.errors import RefusedError, RunError
 from resync.run.exits import EXIT, VOID_CODE
 from resync.run.joining import Lab, LabState, join_or_start
@@ -34,22 +33,6 @@ from resync.run.worlds import World
 Json = Mapping[str, Any]
 Opening = Callable[[settings.Settings], World]
 
-HOOKS = (
-    "configure_control",
-    "before_experiment_control",
-    "before_hypothesis_control",
-    "after_hypothesis_control",
-    "before_method_control",
-    "after_method_control",
-    "before_rollback_control",
-    "after_rollback_control",
-    "before_activity_control",
-    "after_activity_control",
-    "after_experiment_control",
-    "cleanup_control",
-)
-"""Every hook a healthy run calls; one that left no mark did not do its work."""
-
 STEADY_STATES = 2
 FATAL_MODULES = ("actions.", "probes.effect")
 """When one of these fails in the method, going on would judge a fault that is not what it should be."""
@@ -59,8 +42,6 @@ class _Course:
     """What one process remembers between hooks."""
 
     def __init__(self) -> None:
-        self.marks: Counter[str] = Counter()
-        self.counts: Counter[str] = Counter()
         self.section = "experiment"
         self.runtime: dict[str, str] = {}
         self.lab: Lab | None = None
@@ -82,16 +63,6 @@ def open_world(parsed: settings.Settings) -> World:
 def join_lab() -> Lab:
     """The running lab, or one of our own."""
     return join_or_start()
-
-
-def mark(hook: str) -> None:
-    """A hook was called."""
-    _course.marks[hook] += 1
-
-
-def count(what: str) -> None:
-    """An activity began, ended (by the hooks) or was completed (by the event handler)."""
-    _course.counts[what] += 1
 
 
 def enter(section: str) -> None:
@@ -327,7 +298,7 @@ def _ending() -> int:
         _last_healing(run)
         run.signals.ignore()
         ruling = rule(run.file.read(), ending=True)
-        if ruling.verdict is Verdict.PASS and _marks_missing(run):
+        if ruling.verdict is Verdict.PASS and _hooks_missed(run):
             ruling = rule(run.file.read(), ending=True)
         run.note(records.VerdictGiven(at=run.now_s(), verdict=ruling.verdict, reason=ruling.reason))
         run.note(records.RunEnded(at=run.now_s(), exit_code=ruling.verdict.exit_code))
@@ -346,18 +317,12 @@ def _last_healing(run: Run) -> None:
         run.void_for("exit", error)
 
 
-def _marks_missing(run: Run) -> bool:
+def _hooks_missed(run: Run) -> bool:
     """Whether a hook left no mark: it was replaced, misspelt or dropped, and guarded nothing."""
-    step = "restore the control resync.run.control in the experiment"
-    missing = [hook for hook in HOOKS if not _course.marks[hook]]
-    counts = {name: _course.counts[name] for name in ("begun", "ended", "completed")}
-    if missing:
-        run.void("exit", f"the control's hook {missing[0]} did not run", step)
-    elif len(set(counts.values())) > 1:
-        run.void("exit", f"the control's hooks missed activities: {counts}", step)
-    else:
-        return False
-    return True
+    missed = hooks.missed()
+    if missed:
+        run.void("exit", missed, "restore the control resync.run.control in the experiment")
+    return bool(missed)
 
 
 def _say(ruling: Ruling, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaoslib.run import RunEventHandler
 
-from resync.run import courses
+from resync.run import courses, hooks
 
 Json = Mapping[str, Any]
 
@@ -30,4 +30,4 @@ class Watcher(RunEventHandler):  # type: ignore[misc]  # chaoslib ships no types
 
     def activity_completed(self, activity: Json, run: Json) -> None:  # noqa: ARG002
         """Count activities independently of the control's own hooks."""
-        courses.count("completed")
+        hooks.count("completed")

@@ -5,6 +5,8 @@ import os
 import madeworld  # type: ignore[import-not-found]  # beside this file, on the path of the subprocess
 from madeworld import *  # noqa: F403
 
+from resync.run import hooks
+
 HOOK = os.environ["BROKEN_HOOK"]
 
 
@@ -21,18 +23,22 @@ def _inside(*_args: object, **_kwargs: object) -> None:
 
 
 _HOW = {"raises": _raises, "signature": _signature, "missing": None}
-if os.environ["BROKEN_HOW"] == "inside":
-    for name in (
+_INSIDE = {
+    madeworld.courses: (
         "arm",
         "begin",
         "enter",
         "hypothesis_done",
         "heal_if_due",
-        "count",
         "activity_done",
         "wind_up",
-    ):
-        if name in os.environ["BROKEN_INSIDE"].split(","):
-            setattr(madeworld.courses, name, _inside)
+    ),
+    hooks: ("count",),
+}
+if os.environ["BROKEN_HOW"] == "inside":
+    for module, names in _INSIDE.items():
+        for name in names:
+            if name in os.environ["BROKEN_INSIDE"].split(","):
+                setattr(module, name, _inside)
 else:
     globals()[HOOK] = _HOW[os.environ["BROKEN_HOW"]]
