@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from resync.lab.addresses import Block
+from resync.lab.metadata import ADDRESS
 from resync.lab.prometheus import Target
 
 NAMESPACE = "default"
 MODEL = "llama2-7b"
-ADDRESS_ANNOTATION = "resync.dev/address"
 ROLE_LABEL = "resync.dev/role"
 GRACE_S = 2
 
@@ -134,7 +134,7 @@ class PodPlan:
                 "name": self.name,
                 "namespace": NAMESPACE,
                 "labels": {**self.role.labels, ROLE_LABEL: self.role.name},
-                "annotations": {ADDRESS_ANNOTATION: self.ip},
+                "annotations": {ADDRESS: self.ip},
             },
             "spec": {
                 "restartPolicy": "Always",

@@ -1,13 +1,20 @@
 """What objects of every kind say of themselves (Kubernetes API, meta/v1), as typed records.
 
-For the controllers and the mesh. The node reads fewer of these fields, and of pods only.
+The records are for the controllers and the mesh. The node reads fewer of these fields, and of pods only.
 """
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
 from resync.lab.kube import Object, Resource
+
+ADDRESS: Final = "resync.dev/address"
+"""Annotation of a pod, ours: the address it is to have, known before it exists.
+
+A pod with a number in a StatefulSet has the one so many after it.
+"""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -72,3 +79,8 @@ def metadata_of(item: Object) -> Metadata:
     return msgspec.convert(
         {word: value for word, value in item["metadata"].items() if value is not None}, Metadata
     )
+
+
+def stamp(wall_s: float) -> str:
+    """A time as the API writes it: RFC 3339 in whole seconds."""
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resync.lab.addresses import Block
-from resync.lab.manifests import ADDRESS_ANNOTATION, GRACE_S, NAMESPACE, ROLE_LABEL
+from resync.lab.manifests import GRACE_S, NAMESPACE, ROLE_LABEL
+from resync.lab.metadata import ADDRESS
 
 NAME = "prometheus-0"
 NUMBER = 150
@@ -53,7 +54,7 @@ class Monitoring:
                 "name": NAME,
                 "namespace": NAMESPACE,
                 "labels": {"app": "prometheus", ROLE_LABEL: "prometheus"},
-                "annotations": {ADDRESS_ANNOTATION: self.block.pod_ip(NUMBER)},
+                "annotations": {ADDRESS: self.block.pod_ip(NUMBER)},
             },
             "spec": {
                 "restartPolicy": "Always",

@@ -5,8 +5,7 @@ from typing import Final
 
 from resync.kits.clocks import Clock
 from resync.lab.kube import EVENTS, Kube, KubeError, Object, Resource
-from resync.lab.metadata import Metadata
-from resync.lab.node.statuses import stamp
+from resync.lab.metadata import Metadata, stamp
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ controller-runtime does.
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Generic, TypeVar
@@ -40,7 +39,7 @@ from resync.lab.mesh.pipeline import Write
 from resync.lab.mesh.podnetworks import PodNetworks
 from resync.lab.mesh.records import Outcome, World
 from resync.lab.mesh.telling import Teller
-from resync.lab.metadata import Metadata
+from resync.lab.metadata import Metadata, stamp
 from resync.lab.queueing import Key, WorkQueue
 
 log = logging.getLogger(__name__)
@@ -204,8 +203,8 @@ class Controller(Generic[C]):
             return chaos, False
         selected = _with_records(chaos, found)
         outcomes = [await self._next(selected, record, world) for record in found]
-        stamp = datetime.fromtimestamp(self._clock.wall_s(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        written = await self._write_done(chaos, records.write(chaos, found, outcomes, stamp))
+        now = stamp(self._clock.wall_s())
+        written = await self._write_done(chaos, records.write(chaos, found, outcomes, now))
         return written, records.needs_retry(outcomes)
 
     async def _next(self, chaos: C, record: Record, world: World) -> Outcome:

@@ -4,13 +4,12 @@ A table of chaos-mesh `controllers/utils/recorder/*.go`, as recorded from the re
 names the component that speaks, because the real one has an event recorder per step of the pipeline.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from resync.lab.kube import Object
-from resync.lab.metadata import Metadata
+from resync.lab.metadata import Metadata, stamp
 
 _PREFIX: Final = "chaos-mesh.org"
 
@@ -71,7 +70,7 @@ def failed(activity: str, why: str) -> Notice:
 
 def cluster_event(notice: Notice, about: Metadata, kind: str, api_version: str, at_ns: int) -> Object:
     """The Event object. Its name ends in the time in nanoseconds, in hex: finer than any field of it."""
-    stamp = datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = stamp(at_ns / 1e9)
     return {
         "metadata": {
             "name": f"{about.name}.{at_ns:x}",
@@ -91,6 +90,6 @@ def cluster_event(notice: Notice, about: Metadata, kind: str, api_version: str, 
         "message": notice.message,
         "source": {"component": notice.component},
         "count": 1,
-        "firstTimestamp": stamp,
-        "lastTimestamp": stamp,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
     }

@@ -22,6 +22,7 @@ import msgspec
 from resync.kits.clocks import Clock
 from resync.lab.kube import NODES, PODS, ConflictError, Kube, KubeError, NotFoundError, Object, Verb
 from resync.lab.link import LinkPort
+from resync.lab.metadata import stamp
 from resync.lab.node import warden
 from resync.lab.node.allocation import Addresses
 from resync.lab.node.errors import NoLogError
@@ -29,7 +30,6 @@ from resync.lab.node.logs import PodLog
 from resync.lab.node.logs import serving as logs_served
 from resync.lab.node.objects import Pod
 from resync.lab.node.processes import Processes
-from resync.lab.node.statuses import stamp
 from resync.lab.node.worker import PodWorker, Surroundings
 
 log = logging.getLogger(__name__)

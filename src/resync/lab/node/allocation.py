@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Final
 
+from resync.lab.metadata import ADDRESS
 from resync.lab.node.errors import NoAddressError
 
 NUMBERS: Final = range(1, 255)
@@ -55,14 +56,14 @@ class Addresses:
         try:
             number = int(IPv4Address(wanted)) + index - int(self._network.network_address)
         except AddressValueError as error:
-            raise NoAddressError(f"resync.dev/address {wanted!r} is not an IPv4 address") from error
+            raise NoAddressError(f"{ADDRESS} {wanted!r} is not an IPv4 address") from error
         after = f" + {index}" if index else ""
         if number not in NUMBERS:
             first, last = (
                 self._network.network_address + NUMBERS[0],
                 self._network.network_address + NUMBERS[-1],
             )
-            raise NoAddressError(f"resync.dev/address {wanted}{after} is not of this lab: {first} to {last}")
+            raise NoAddressError(f"{ADDRESS} {wanted}{after} is not of this lab: {first} to {last}")
         if self._owners.get(number, uid) != uid:
-            raise NoAddressError(f"resync.dev/address {wanted}{after} belongs to another pod")
+            raise NoAddressError(f"{ADDRESS} {wanted}{after} belongs to another pod")
         return number

@@ -4,8 +4,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-ADDRESS = "resync.dev/address"
-"""The address a pod is to have; a pod with a number in a StatefulSet has the one so many after it."""
 INDEX_LABEL = "apps.kubernetes.io/pod-index"
 
 

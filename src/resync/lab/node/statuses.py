@@ -1,9 +1,9 @@
 """A pod's status, built from what the node knows. Pure; written whole each time."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from resync.lab.kube import Object
+from resync.lab.metadata import stamp
 from resync.lab.node.allocation import Pair
 from resync.lab.node.objects import Pod
 
@@ -70,11 +70,6 @@ def status_of(pod: Pod, life: Life, host_ip: str) -> Object:
         "qosClass": "BestEffort",
         **_ips(life.addresses),
     }
-
-
-def stamp(wall_s: float) -> str:
-    """RFC 3339 in whole seconds."""
-    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _phase(pod: Pod, life: Life) -> str:

@@ -24,12 +24,13 @@ from resync.kits.clocks import Clock
 from resync.lab import children
 from resync.lab.kube import PODS, ConflictError, Kube, KubeError, NotFoundError
 from resync.lab.link import Endpoints, LinkError, LinkPort
+from resync.lab.metadata import ADDRESS
 from resync.lab.node import containers
 from resync.lab.node.allocation import Addresses, Pair
 from resync.lab.node.backoff import RestartPause
 from resync.lab.node.errors import NodeError
 from resync.lab.node.logs import PodLog
-from resync.lab.node.objects import ADDRESS, Pod
+from resync.lab.node.objects import Pod
 from resync.lab.node.probing import watch_readiness
 from resync.lab.node.processes import Processes
 from resync.lab.node.statuses import Ended, Life, Running, State, Waiting, is_final, status_of
