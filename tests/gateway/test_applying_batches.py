@@ -10,8 +10,8 @@ from resync.gateway.settings import Identity, Patience, Settings
 from resync.gateway.sources import EnginePod, SubscribedEngine
 from resync.kits.clocks import ManualClock
 from resync.kvsync.decoding import decode_batch
-from resync.kvsync.fleet import Source
 from resync.kvsync.index import PrefixIndex
+from resync.kvsync.source import Source
 from resync.transport.subscription import Subscription
 
 pytestmark = pytest.mark.unit

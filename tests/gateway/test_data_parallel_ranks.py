@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from resync.kits.waits import wait_until
-from resync.kvsync.fleet import EVENT_PORT, LABEL_RANKS, LABEL_REPLAY_PORT
+from resync.kvsync.fleet import LABEL_RANKS, LABEL_REPLAY_PORT
 from resync.kvsync.records import BlockStored
+from resync.kvsync.source import EVENT_PORT
 from resync.lab.api.process import ApiProcess
 from resync.testing import Publisher
 

@@ -17,10 +17,10 @@ from resync.kits.clocks import ManualClock
 from resync.kits.waits import wait_until_async
 from resync.kvsync import handlers, wire
 from resync.kvsync.effects import Apply, AskReplay, Purge
-from resync.kvsync.fleet import Source
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.publisher import Publisher
 from resync.kvsync.records import Batch, BlockRemoved, BlockStored, KVEvent, Message
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Subscriber
 from resync.kvsync.transitions import State
 from resync.testing import Publisher as Engine

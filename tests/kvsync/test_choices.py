@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from resync.kvsync import fleet, router, truth
 from resync.kvsync.errors import NoPodError
-from resync.kvsync.fleet import Changes, PodFacts, Source
+from resync.kvsync.fleet import Changes, PodFacts
 from resync.kvsync.index import IndexEntry
 from resync.kvsync.records import Batch, BlockRemoved, BlockStored
 from resync.kvsync.router import Decision, Selection
+from resync.kvsync.source import Source
 from resync.kvsync.truth import DivergenceKind, Finding, Held
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from resync.kvsync import fleet, ranks
-from resync.kvsync.fleet import Changes, PodFacts, Source
+from resync.kvsync.fleet import Changes, PodFacts
+from resync.kvsync.source import Source
 
 pytestmark = pytest.mark.unit
 

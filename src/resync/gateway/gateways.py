@@ -33,6 +33,7 @@ from resync.kvsync import fleet
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.localindex import LocalIndex
 from resync.kvsync.router import Router
+from resync.kvsync.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Gateway:
         self._follow([engine_pod(pod, source) for pod in pods for source in self._sources(_facts(pod))])
         self._warn(filter(None, (fleet.mistake(_facts(pod), self._fleet) for pod in pods)))
 
-    def _sources(self, pod: fleet.PodFacts) -> tuple[fleet.Source, ...]:
+    def _sources(self, pod: fleet.PodFacts) -> tuple[Source, ...]:
         """Without KV sync the ranks of a pod are its own affair: nobody is subscribed to."""
         if self._fleet.kv_sync:
             return fleet.wanted(pod, self._fleet)
@@ -234,7 +235,7 @@ def _facts(pod: Pod) -> fleet.PodFacts:
     )
 
 
-def engine_pod(pod: Pod, source: fleet.Source) -> EnginePod:
+def engine_pod(pod: Pod, source: Source) -> EnginePod:
     """What the gateway needs of a pod that is that source."""
     port = pod.labels.get(PORT_LABEL, "")
     return EnginePod(source, http_port=int(port) if port.isdigit() else HTTP_PORT, ready=pod.ready)
@@ -243,6 +244,6 @@ def engine_pod(pod: Pod, source: fleet.Source) -> EnginePod:
 def _static_pods(settings: Settings) -> list[EnginePod]:
     namespace = settings.identity.namespace
     return [
-        EnginePod(fleet.Source(f"{namespace}/{name}", ip, uid=name, model=settings.static_model), ready=True)
+        EnginePod(Source(f"{namespace}/{name}", ip, uid=name, model=settings.static_model), ready=True)
         for name, ip in settings.static_engines
     ]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from resync.gateway.metrics import SourceFamilies, SourceMetrics
 from resync.gateway.settings import Patience
-from resync.kvsync.fleet import Source
 from resync.kvsync.index import PrefixIndex
+from resync.kvsync.source import Source
 from resync.transport.subscription import Handler, Subscription, TransportSettings
 
 Subscribe = Callable[[Source, Handler, TransportSettings], Subscription]

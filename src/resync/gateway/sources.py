@@ -17,10 +17,11 @@ from resync.gateway.proxying import Route
 from resync.gateway.serving import PodView
 from resync.gateway.settings import Patience, Settings
 from resync.kits.clocks import Clock
-from resync.kvsync import fleet, handlers
+from resync.kvsync import handlers
 from resync.kvsync.index import PrefixIndex
 from resync.kvsync.localindex import LocalIndex
 from resync.kvsync.records import Batch
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Statistics
 from resync.transport.subscription import TransportSettings
 
@@ -34,7 +35,7 @@ HTTP_PORT = 8000
 class EnginePod:
     """An engine to subscribe to: where its events are, where its HTTP is, whether its pod is Ready."""
 
-    source: fleet.Source
+    source: Source
     http_port: int = HTTP_PORT
     ready: bool = False
 

@@ -20,14 +20,13 @@ import msgspec
 
 from resync.kvsync.handlers import NO_LORA
 from resync.kvsync.ranks import PORT_MAX, of_ranks
+from resync.kvsync.source import EVENT_PORT, REPLAY_PORT, Source
 
 LABEL_ENABLED: Final = "model.aibrix.ai/kv-events-enabled"
 LABEL_MODEL: Final = "model.aibrix.ai/name"
 LABEL_LORA: Final = "model.aibrix.ai/lora-id"
 LABEL_RANKS: Final = "resync.dev/data-parallel-size"
 LABEL_REPLAY_PORT: Final = "resync.dev/replay-port"
-EVENT_PORT: Final = 5557
-REPLAY_PORT: Final = 5558
 
 
 class PodFacts(msgspec.Struct, frozen=True):
@@ -41,31 +40,6 @@ class PodFacts(msgspec.Struct, frozen=True):
     annotations: Mapping[str, str] = {}
     deleting: bool = False
     restarts: int = 0
-
-
-class Source(msgspec.Struct, frozen=True):
-    """One publisher to subscribe to; `lora_id` is the adapter that the whole pod serves.
-
-    `rank` is None where the pod has one rank only, and needs no telling which.
-
-    Another `uid` is another source, even at the same address, and so is another number of `restarts`: a new
-    process holds nothing of the old one's, and need not say a word before its first request.
-    """
-
-    pod_key: str
-    host: str
-    event_port: int = EVENT_PORT
-    replay_port: int = REPLAY_PORT
-    uid: str = ""
-    model: str = ""
-    restarts: int = 0
-    lora_id: int = NO_LORA
-    rank: int | None = None
-
-    @property
-    def pod_name(self) -> str:
-        """The name of its pod, whichever rank it is."""
-        return self.pod_key.removesuffix(f"#dp{self.rank}").rpartition("/")[2]
 
 
 class FleetSettings(msgspec.Struct, frozen=True):

@@ -9,12 +9,11 @@ A prefix is of use only on the rank that holds it, so a request has to name its 
 `X-data-parallel-rank` (vLLM, `vllm/entrypoints/openai/engine/serving.py`, `_get_data_parallel_rank`).
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-if TYPE_CHECKING:  # `fleet` asks for the ranks of its sources
-    from resync.kvsync.fleet import Source
+from resync.kvsync.source import Source
 
 RANK_HEADER: Final = "X-data-parallel-rank"
 RANKS_MAX: Final = 128
@@ -22,7 +21,7 @@ RANKS_MAX: Final = 128
 PORT_MAX: Final = 65535
 
 
-def of_ranks(server: "Source", size: int) -> tuple["Source", ...]:
+def of_ranks(server: Source, size: int) -> tuple[Source, ...]:
     """The sources of a server with `size` ranks: `server` itself where that is 1.
 
     Of several, rank 0 keeps the server's name, and r is called `<pod_key>#dp<r>`. Raises ValueError when the

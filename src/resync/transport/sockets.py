@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from resync.kvsync.fleet import Source
+from resync.kvsync.source import Source
 from resync.transport.addresses import endpoint, speaks_ipv6
 from resync.transport.settings import TransportSettings
 

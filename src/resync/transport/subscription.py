@@ -21,8 +21,8 @@ import zmq
 from resync.kvsync import wire
 from resync.kvsync.effects import Apply, AskReplay, Degrade, Effect, Purge
 from resync.kvsync.errors import WireError
-from resync.kvsync.fleet import Source
 from resync.kvsync.records import Batch, ReplayEnd
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Statistics, Subscriber
 from resync.transport.backoff import Backoff
 from resync.transport.errors import AlreadyRunningError

@@ -8,8 +8,8 @@ from resync.gateway import __main__ as gateway
 from resync.gateway import flaws
 from resync.gateway.parts import Parts
 from resync.kvsync.effects import Effect
-from resync.kvsync.fleet import Source
 from resync.kvsync.records import Message
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Subscriber
 from resync.kvsync.transitions import Input
 from resync.transport.subscription import Handler, Subscription, TransportSettings

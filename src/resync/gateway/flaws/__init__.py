@@ -44,8 +44,8 @@ from resync.gateway.flaws.streams import (
 from resync.gateway.parts import Parts, Subscribe
 from resync.gateway.settings import Patience
 from resync.kits.clocks import Clock
-from resync.kvsync.fleet import Source
 from resync.kvsync.limits import SubscriberSettings
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Subscriber
 from resync.transport.subscription import Handler, Subscription, TransportSettings
 

@@ -8,9 +8,9 @@ import msgspec
 from resync.kvsync import wire
 from resync.kvsync.effects import Effect
 from resync.kvsync.errors import WireError
-from resync.kvsync.fleet import Source
 from resync.kvsync.limits import SubscriberSettings
 from resync.kvsync.records import Message
+from resync.kvsync.source import Source
 from resync.kvsync.subscriber import Subscriber
 from resync.transport.subscription import Handler, Subscription, TransportSettings
 
