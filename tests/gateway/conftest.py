@@ -51,6 +51,12 @@ class Page:
         """The sum over all series of a family."""
         return sum(value for (found, _labels), value in self.samples.items() if found == name)
 
+    def by_pod(self, name: str) -> dict[str, float]:
+        """The value of each pod's series of a family that has one for each."""
+        return {
+            dict(labels)["pod_key"]: value for (found, labels), value in self.samples.items() if found == name
+        }
+
     def divergence(self) -> dict[tuple[str, str], int]:
         """Nonzero divergence by (pod, kind), without the control."""
         found = {}
