@@ -8,9 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from resync.kits.directories import state_dir
+from resync.kits.processes import Holder, start_ticks
 from resync.lab import state
 from resync.lab.errors import LabRunningError, NoLabError, StateError
-from resync.lab.state import Holder, LabState, start_ticks
+from resync.lab.state import LabState
 
 
 def lab_of(pid: int, ticks: int) -> LabState:
@@ -97,6 +99,6 @@ def test_a_state_directory_that_cannot_be_made_is_one_sentence(tmp_path: Path) -
 
 
 def test_where_the_state_is_kept() -> None:
-    assert state.state_dir({"RESYNC_STATE_DIR": "/a"}) == Path("/a")
-    assert state.state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/resync")
-    assert state.state_dir({}) == Path.home() / ".local" / "state" / "resync"
+    assert state_dir({"RESYNC_STATE_DIR": "/a"}) == Path("/a")
+    assert state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/resync")
+    assert state_dir({}) == Path.home() / ".local" / "state" / "resync"

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 import msgspec
 
+from resync.kits.directories import state_dir
 from resync.lab import ending, starting, state
 from resync.lab.errors import LabError, NoLabError
 from resync.lab.manifests import ENGINES_MAX, LabOptions
@@ -89,7 +90,7 @@ def up(owner_pid: int | None, as_json: bool, **shape: object) -> None:  # noqa: 
         if shape[f"{role}_cmd"] is not None and shape[f"{role}_args"]:
             raise click.UsageError(f"--{role}-arg is for our {role}: write it into --{role}-cmd")
     order = Order(
-        directory=str(state.state_dir()),
+        directory=str(state_dir()),
         options=msgspec.convert(shape, LabOptions),
         owner_pid=owner_pid,
     )
@@ -111,7 +112,7 @@ def up(owner_pid: int | None, as_json: bool, **shape: object) -> None:  # noqa: 
 def status() -> None:
     """Print lab.json; exit code 1 when no lab runs."""
     try:
-        click.echo(_json(state.read(state.state_dir())))
+        click.echo(_json(state.read(state_dir())))
     except NoLabError as error:
         click.echo(f"resync lab: {error}", err=True)
         raise SystemExit(_NOTHING_RUNS) from error
@@ -123,7 +124,7 @@ def status() -> None:
 def down() -> None:
     """End the lab. Exit code 0 also when none runs."""
     try:
-        ended = ending.end(state.state_dir())
+        ended = ending.end(state_dir())
     except LabError as error:
         _refuse(error)
     click.echo("The lab has ended." if ended else "No lab runs here.")

@@ -4,10 +4,10 @@ import os
 import signal
 from pathlib import Path
 
+from resync.kits.processes import Holder
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.lab import state
 from resync.lab.errors import LabError
-from resync.lab.state import Holder
 
 ORDERLY_TIMEOUT_S = 6.0
 KILLED_TIMEOUT_S = 2.0

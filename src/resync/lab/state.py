@@ -1,38 +1,24 @@
 """What the state directory says about a lab, and whether it is still true.
 
-`lab.json` is written when the lab is ready and removed at its end; a lab that was killed leaves it behind. A
-process number alone proves nothing, numbers are given again, so the file also holds when that process was
-started, in the kernel's own ticks (proc(5), field 22 of stat): both must fit. `lab.lock` is locked from the
+`lab.json` is written when the lab is ready and removed at its end; a lab that was killed leaves it behind, so
+it also says which process that was (`kits.processes`). `lab.lock` is locked from the
 first moment of a start to the end, and names its holder, so two starts cannot cross and `down` reaches a lab
 that is not ready yet.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from resync.kits.processes import Holder, start_ticks
 from resync.lab.errors import LabRunningError, NoLabError, StateError
 
-_START_TICKS_FIELD = 22
-_FIELDS_BEFORE_STATE = 2
-
 Record = TypeVar("Record")
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """A process, told apart from a later one with the same number."""
-
-    pid: int
-    pid_start_ticks: int
-
-    def is_alive(self) -> bool:
-        """Whether that very process still runs."""
-        return start_ticks(self.pid) == self.pid_start_ticks
 
 
 class LabState(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,23 +37,6 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     def holder(self) -> Holder:
         """The lab's supervisor."""
         return Holder(self.pid, self.pid_start_ticks)
-
-
-def start_ticks(pid: int) -> int:
-    """When that process was started, in clock ticks since boot; -1 when it does not run (zombies do not)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return -1
-    return -1 if fields[0] == "Z" else int(fields[_START_TICKS_FIELD - _FIELDS_BEFORE_STATE - 1])
-
-
-def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """`RESYNC_STATE_DIR`, else `resync` below XDG_STATE_HOME (default `~/.local/state`)."""
-    if named := environ.get("RESYNC_STATE_DIR"):
-        return Path(named).absolute()
-    base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "resync"
 
 
 def read(directory: Path) -> LabState:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from resync.kits.processes import start_ticks
 from resync.kits.waits import WaitTimeoutError
 from resync.lab import addresses, parts, prometheus, state
 from resync.lab.addresses import Block
@@ -107,7 +108,7 @@ async def _life(order: Order, binary: Path, announce: Callable[[LabState], None]
 def _lab_state(block: Block, workspace: Workspace, prometheus_url: str, gateway_url: str) -> LabState:
     return LabState(
         pid=os.getpid(),
-        pid_start_ticks=state.start_ticks(os.getpid()),
+        pid_start_ticks=start_ticks(os.getpid()),
         kubeconfig=str(workspace.kubeconfig),
         prometheus_url=prometheus_url,
         gateway_url=gateway_url,

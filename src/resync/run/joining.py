@@ -17,10 +17,11 @@ from typing import IO
 
 import msgspec
 
+from resync.kits.directories import state_dir
+from resync.kits.processes import Holder
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run.errors import RefusedError
 
-STATE_DIR_ENV = "RESYNC_STATE_DIR"
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 10.0
 
@@ -29,6 +30,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     """What a running lab says about itself (docs/interfaces.md, section 6)."""
 
     pid: int
+    pid_start_ticks: int
     kubeconfig: str
     prometheus_url: str
     gateway_url: str = ""
@@ -36,20 +38,13 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
     started_s: float = 0.0
 
 
-def state_file() -> Path:
-    """Where a lab says that it runs: `$RESYNC_STATE_DIR`, else `~/.local/state/resync`."""
-    directory = os.environ.get(STATE_DIR_ENV)
-    return Path(directory or Path.home() / ".local" / "state" / "resync") / "lab.json"
-
-
 def running_lab() -> LabState | None:
     """The lab that runs, None when there is none: no file, a torn one, or one whose process is gone."""
     try:
-        state = msgspec.json.decode(state_file().read_bytes(), type=LabState)
-        os.kill(state.pid, 0)
+        state = msgspec.json.decode((state_dir() / "lab.json").read_bytes(), type=LabState)
     except (OSError, msgspec.DecodeError):
         return None
-    return state
+    return state if Holder(state.pid, state.pid_start_ticks).is_alive() else None
 
 
 class Lab:

@@ -335,7 +335,7 @@ def open_made_world(parsed: object) -> World:  # noqa: ARG001
 
 
 def join_made_lab() -> Lab:
-    return Lab(LabState(pid=os.getpid(), kubeconfig="none", prometheus_url="none"))
+    return Lab(LabState(pid_start_ticks=0, pid=os.getpid(), kubeconfig="none", prometheus_url="none"))
 
 
 if os.environ.get("MADE_CONTROL"):
