@@ -33,7 +33,7 @@ COMPONENTS: Final = (
         90,
         tuple(f"kvsync/{name}.py" for name in ("index", "holdings", "matching", "chain")),
     ),
-    Component("cache integration", 90, ("kvsync/fleet.py", "kvsync/configuration.py")),
+    Component("cache integration", 90, ("kvsync/fleet.py", "kvsync/source.py", "kvsync/configuration.py")),
     Component("event handlers", 95, ("kvsync/handlers.py",)),
     Component(
         "router with both indexers", 90, ("kvsync/router.py", "kvsync/localindex.py", "gateway/routing.py")
