@@ -61,9 +61,14 @@ def test_it_fails_below_the_share_of_a_component(
     assert below is None or f"below: {below};" in err
 
 
-def test_the_whole_is_judged_where_the_whole_was_measured(tmp_path: Path) -> None:
-    found = report(tmp_path / "found.json", {"cli.py": 0, "kvsync/truth.py": 0, "kvsync/folding.py": 0})
-    assert main(found) == 0
-    many = dict.fromkeys(["cli.py", *OF_NO_COMPONENT], 0)
-    assert main(report(tmp_path / "found.json", many), whole=True) == 0
-    assert main(report(tmp_path / "found.json", {**many, "kvsync/index.py": 60}), whole=True) == 1
+def test_the_whole_is_judged_where_the_whole_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing_else = dict.fromkeys(["cli.py", *OF_NO_COMPONENT], 0)
+    assert main(report(tmp_path / "found.json", nothing_else)) == 0
+    assert main(report(tmp_path / "found.json", nothing_else), whole=True) == 0
+    just_enough = dict.fromkeys(modules(), 95) | nothing_else
+    assert main(report(tmp_path / "found.json", just_enough)) == 0
+    capsys.readouterr()
+    assert main(report(tmp_path / "found.json", just_enough), whole=True) == 1
+    assert "below: overall;" in capsys.readouterr().err
