@@ -21,8 +21,11 @@ from resync.engine.serving import EngineServer
 from resync.engine.stepping import Stepper
 from resync.kits.clocks import SystemClock
 
-SHUTDOWN_TIMEOUT_S = 0.5
-"""Completions under way get this long after SIGTERM; vLLM aborts them as well."""
+SHUTDOWN_TIMEOUT_S = 0.1
+"""For answers that are being written, twice: aiohttp waits before it cancels, and again after it.
+
+Completions get no further once stepping has ended; vLLM aborts them as well.
+"""
 _ADDRESS_ERRORS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES})
 
 log = logging.getLogger(__name__)
