@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from resync.kits.clocks import SystemClock
-from resync.kits.waits import wait_until_async
+from resync.kits.waits import WaitTimeoutError, wait_until_async
 from resync.lab.api.process import ApiProcess, start_api
 from resync.lab.kube import (
     EVENTS,
@@ -130,6 +130,19 @@ class Field:
             what=f"{conditions} to be true",
             timeout_s=timeout_s,
         )
+
+    async def until_seen(self, name: str, condition: str, *, timeout_s: float) -> None:
+        """Until some state it was seen in had that condition. Asks the API nothing: many can wait at once."""
+        key = f"{self.kinds[name].plural}/{name}"
+
+        async def look() -> bool:
+            return any(condition in true_conditions(state) for state in self.seen.get(key, []))
+
+        try:
+            await wait_until_async(look, what=condition, timeout_s=timeout_s, every_s=0.05)
+        except WaitTimeoutError as error:
+            last = self.seen.get(key, [None])[-1]
+            raise AssertionError(f"{name} was never {condition}; the last of it: {last}") from error
 
     async def pause(self, name: str, *, paused: bool) -> None:
         patch = {"metadata": {"annotations": {PAUSE: "true" if paused else None}}}

@@ -146,8 +146,8 @@ def gone_through(rig: "Rig", api: ApiProcess) -> dict[str, "Field"]:
     async def walk(name: str) -> None:
         async with rig.field(api, f"recorded-{name}", run=False, daemon=daemon) as field:
             await field.create(name, specs[name])
-            await field.until_condition(name, "AllInjected", timeout_s=WALK_S)
-            await field.until_condition(name, "AllRecovered", timeout_s=WALK_S)
+            await field.until_seen(name, "AllInjected", timeout_s=WALK_S)
+            await field.until_seen(name, "AllRecovered", timeout_s=WALK_S)
             await field.delete(name)
             over[name] = field
 
