@@ -4,7 +4,8 @@ All of it is looked at from outside, on the data path of one running lab with it
 mesh's records nor Prometheus are asked when something happened.
 
 - apply -> effective: from the request that creates the object to the first time the fault is felt;
-- heal -> clean: from the request that deletes it to the first time it is felt no more;
+- heal -> clean: from the request that deletes it to the first time it is felt no more; a kill has no end, and
+  is over when the engine answers again by itself, from the request that created it;
 - catch-up: batches a second that the gateway applies of the engine it was cut off from, from the last look
   that found it as it was when it was cut off, until it has applied what that engine has published.
 """
@@ -34,6 +35,8 @@ KINDS: dict[str, Callable[[DataPath], bool]] = {
     "network-partition": DataPath.unreachable,
     "pod-failure": DataPath.silent,
 }
+KILLS = ("engine-pod-kill", "container-kill")
+"""In turn: another pod forgets the growing pause before a process that ended is started again."""
 
 
 def since_s(began_s: float, condition: Callable[[], bool], what: str) -> float:
@@ -53,6 +56,18 @@ def once(bench: Bench, kind: str, felt: Callable[[DataPath], bool]) -> tuple[flo
     clean_s = since_s(began_s, lambda: not felt(path), f"{kind} to be over")
     heal(bench.cluster, applied, FELT_TIMEOUT_S)
     return effective_s, clean_s
+
+
+def killed_once(bench: Bench, kind: str) -> tuple[float, float]:
+    """Seconds from apply to the engine's silence, and from apply to its first answer afterwards."""
+    path = DataPath.of(bench.pods)
+    began_s = time.monotonic()
+    applied = bench.begun(kind)
+    effective_s = since_s(began_s, path.silent, f"{kind} to be felt")
+    back_s = since_s(began_s, lambda: not path.silent(), "the engine to answer again")
+    bench.cluster.request("DELETE", applied.path)
+    heal(bench.cluster, applied, FELT_TIMEOUT_S)
+    return effective_s, back_s
 
 
 def spread(measured_s: Sequence[float]) -> str:
@@ -100,6 +115,13 @@ def main() -> None:
             beginnings, ends = zip(*(once(bench, kind, felt) for _ in range(REPETITIONS)), strict=True)
             print(
                 f"{kind}: apply to effective {spread(beginnings)}; heal to clean {spread(ends)}", flush=True
+            )
+        kills = [[killed_once(bench, kind) for kind in KILLS] for _ in range(REPETITIONS)]
+        for kind, measured in zip(KILLS, zip(*kills, strict=True), strict=True):
+            beginnings, ends = zip(*measured, strict=True)
+            print(
+                f"{kind}: apply to effective {spread(beginnings)}; apply to answering again {spread(ends)}",
+                flush=True,
             )
         print(catch_up(bench), flush=True)
 
