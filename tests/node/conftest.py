@@ -32,6 +32,8 @@ with Server((os.environ['POD_BIND_IP'], 18080), Echo) as server:
     server.serve_forever()
 """
 PORT = 18080
+OWNER = "TEST_LOGS"
+"""In the environment of what a machine's pods run: tests side by side give pods the same names."""
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Machine:
             "image": "none",
             "command": ["python", "-c", code],
             "ports": [{"containerPort": PORT}],
-            "env": [{"name": "OWN", "value": "yes"}],
+            "env": [{"name": OWNER, "value": str(self.logs)}],
         }
         if probe:
             container["readinessProbe"] = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 1}
@@ -88,6 +90,10 @@ class Machine:
 
         await wait_until_async(gone, what=f"pod {name} to be gone", timeout_s=timeout_s, every_s=0.02)
 
+    def processes(self, name: str) -> list[int]:
+        """Pids of what runs in that pod of this machine."""
+        return marked_processes(f"POD_NAME={name}\0", f"{OWNER}={self.logs}\0")
+
     def log(self, name: str) -> str:
         return (self.logs / f"default_{name}.log").read_text()
 
@@ -103,8 +109,8 @@ def container_status(found: Object) -> Object:
     return status
 
 
-def marked_processes(mark: str) -> list[int]:
-    """Pids of this machine's processes with the mark in their environment or command line."""
+def marked_processes(*marks: str) -> list[int]:
+    """Pids of this computer's processes with all of the marks in their environment or command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -112,7 +118,7 @@ def marked_processes(mark: str) -> list[int]:
                 text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if mark.encode() in text:
+            if all(mark.encode() in text for mark in marks):
                 found.append(int(entry.name))
     return found
 

@@ -26,11 +26,9 @@ signal.pause()
 """
 
 
-async def pid_of(rig: "Rig", machine: "Machine", name: str) -> int:
+async def pid_of(machine: "Machine", name: str) -> int:
     async def found() -> int:
-        uid = (await machine.pod(name))["metadata"]["uid"]
-        assert uid
-        pids = rig.marked_processes(f"POD_NAME={name}")
+        pids = machine.processes(name)
         return pids[0] if pids else 0
 
     return await wait_until_async(found, what=f"the process of {name}", timeout_s=5)
@@ -67,7 +65,7 @@ def test_a_killed_container_restarts_at_once_in_place_with_the_same_address(
         async with rig.machine(api, tmp_path, octet=242) as machine:
             await machine.create("echo-0")
             before = await machine.until_ready("echo-0")
-            os.kill(await pid_of(rig, machine, "echo-0"), signal.SIGKILL)
+            os.kill(await pid_of(machine, "echo-0"), signal.SIGKILL)
             killed_s = time.monotonic()
 
             def restarted(found: Object) -> bool:
@@ -149,7 +147,7 @@ def test_deletion_asks_first_waits_the_grace_period_and_then_kills(
             assert (await machine.pod("stubborn-0"))["metadata"]["deletionTimestamp"]
             await machine.until_gone("stubborn-0")
             assert 0.9 <= time.monotonic() - started_s < 3
-            assert not rig.marked_processes("POD_NAME=stubborn-0")
+            assert not machine.processes("stubborn-0")
 
     asyncio.run(scenario())
 
@@ -174,7 +172,7 @@ def test_readiness_follows_the_probe(rig: "Rig", api: ApiProcess, tmp_path: Path
         async with rig.machine(api, tmp_path, octet=247) as machine:
             await machine.create("echo-0")
             await machine.until_ready("echo-0")
-            pid = await pid_of(rig, machine, "echo-0")
+            pid = await pid_of(machine, "echo-0")
             os.kill(pid, signal.SIGSTOP)
             await machine.until("echo-0", lambda found: not rig.is_ready(found), what="unready")
             os.kill(pid, signal.SIGCONT)
@@ -191,7 +189,7 @@ def test_a_node_that_ends_takes_its_processes_with_it_and_a_new_one_starts_them_
         async with rig.machine(api, tmp_path, octet=248) as machine:
             await machine.create("lasting-0")
             before = await machine.until_ready("lasting-0")
-        assert not rig.marked_processes("POD_NAME=lasting-0")
+        assert not machine.processes("lasting-0")
         async with rig.machine(api, tmp_path, octet=248) as machine:
 
             def again(found: Object) -> bool:
