@@ -16,7 +16,7 @@ asked for. None at all is an answer of its own and never "all Running".
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -58,9 +58,7 @@ def headcount(cluster: Cluster, namespace: str, label_selector: str, *, timeout_
 
     Raises ClusterError: also when an answer cannot be read.
     """
-    # Imported here: it costs 0.25 s, which `chaos validate` need not pay.
-    from chaosk8s.pod import probes
-
+    probes = load()
     where: dict[str, Any] = {"label_selector": label_selector, "ns": namespace}
     with contextlib.closing(_bounded(cluster, timeout_s)) as client:
 
@@ -72,6 +70,13 @@ def headcount(cluster: Cluster, namespace: str, label_selector: str, *, timeout_
             return Headcount(0, 0, ready=False)
         running = int(ask(probes.count_pods, phase="Running"))
         return Headcount(pods, running, ready=_all_ready(ask, probes.pods_in_conditions))
+
+
+def load() -> ModuleType:
+    """The probes of chaostoolkit-kubernetes; imported here, since `chaos validate` need not pay the 0.25 s."""
+    from chaosk8s.pod import probes
+
+    return probes
 
 
 def _all_ready(ask: Probe, probe: Probe) -> bool:

@@ -5,7 +5,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -40,6 +40,26 @@ def launch(command: Sequence[str | Path], log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            preexec_fn=tied_to_this_process(),  # noqa: PLW1509  # it only calls prctl and getppid
+        )
+
+
+def launch_apart(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str], cwd: str = "/"
+) -> subprocess.Popen[bytes]:
+    """A child tied to this process that leads a session of its own; what it says is added to `log`.
+
+    Raises OSError when it cannot be started.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
             preexec_fn=tied_to_this_process(),  # noqa: PLW1509  # it only calls prctl and getppid
         )
 

@@ -4,11 +4,12 @@ The records are for the controllers and the mesh. The node reads fewer of these 
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from resync.lab.kube import Object, Resource
+if TYPE_CHECKING:  # the client brings aiohttp with it, and who plans pods needs neither
+    from resync.lab.kube import Object, Resource
 
 ADDRESS: Final = "resync.dev/address"
 """Annotation of a pod, ours: the address it is to have, known before it exists.
@@ -62,7 +63,7 @@ class Metadata(_Part, frozen=True, kw_only=True):
         """The one owner that manages it."""
         return next((owner for owner in self.owner_references if owner.controller), None)
 
-    def reference(self, resource: Resource) -> OwnerReference:
+    def reference(self, resource: "Resource") -> OwnerReference:
         """How an object that this one manages names it."""
         return OwnerReference(
             api_version=resource.api_version,
@@ -74,7 +75,7 @@ class Metadata(_Part, frozen=True, kw_only=True):
         )
 
 
-def metadata_of(item: Object) -> Metadata:
+def metadata_of(item: "Object") -> Metadata:
     """Whose an object of any kind is and whether it goes; a field that is null counts as absent."""
     return msgspec.convert(
         {word: value for word, value in item["metadata"].items() if value is not None}, Metadata

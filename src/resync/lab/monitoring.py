@@ -2,16 +2,25 @@
 
 It listens on the address where its process really is, and scrapes from no pod's address: what measures goes
 past the link. A fault of the pod takes it away, one of the network does not reach it.
+
+Its process is older than its pod. The first sample comes on a ticker, five seconds after the program's start,
+whatever else is there by then; so it is started before everything else, and the node takes it over.
 """
 
-from collections.abc import Sequence
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from resync.lab import children
 from resync.lab.addresses import Block
 from resync.lab.manifests import GRACE_S, NAMESPACE, ROLE_LABEL
 from resync.lab.metadata import ADDRESS
 
 NAME = "prometheus-0"
+KEY = f"{NAMESPACE}/{NAME}"
 NUMBER = 150
 """The last octet of its addresses."""
 
@@ -34,6 +43,17 @@ class Monitoring:
     def url(self) -> str:
         """Where it answers queries."""
         return f"http://{self.listen}"
+
+    @contextmanager
+    def started(self, command: Sequence[str], logs: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """The process before the pod, killed at the end of the `with`. On the main thread. Raises OSError."""
+        log = logs / f"{NAMESPACE}_{NAME}.log"
+        process = children.launch_apart(command, log, env=os.environ)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def manifest(self, command: Sequence[str]) -> dict[str, object]:
         """The Pod object around that command."""

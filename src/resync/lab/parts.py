@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,8 +27,12 @@ API_STOP_TIMEOUT_S = 1.0
 
 
 @asynccontextmanager
-async def running(options: LabOptions, workspace: Workspace, block: Block) -> AsyncIterator[Kube]:
+async def running(
+    options: LabOptions, workspace: Workspace, block: Block, begun: MutableMapping[str, subprocess.Popen[bytes]]
+) -> AsyncIterator[Kube]:
     """The Kubernetes API with an open namespace, and link, node, mesh and controllers at work on it.
+
+    `begun` are processes that the node takes over, by the keys of their pods.
 
     Raises:
         LabStartError: a part did not come up.
@@ -47,7 +51,7 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
             processes = Processes()
             lasting = [
                 tasks.create_task(_must_live(process, workspace), name="the API process"),
-                tasks.create_task(_node(workspace, link, processes, block), name="the node"),
+                tasks.create_task(_node(workspace, link, processes, block, begun), name="the node"),
                 tasks.create_task(_mesh(workspace, NodeDaemon(link, processes), options), name="the mesh"),
                 tasks.create_task(_controllers(workspace), name="the controllers"),
             ]
@@ -58,9 +62,15 @@ async def running(options: LabOptions, workspace: Workspace, block: Block) -> As
         children.end(process, API_STOP_TIMEOUT_S)
 
 
-async def _node(workspace: Workspace, link: Link, processes: Processes, block: Block) -> None:
+async def _node(
+    workspace: Workspace,
+    link: Link,
+    processes: Processes,
+    block: Block,
+    begun: MutableMapping[str, subprocess.Popen[bytes]],
+) -> None:
     clock, logs = SystemClock(), workspace.logs
-    await run_node(workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs)
+    await run_node(workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs, begun=begun)
 
 
 async def _mesh(workspace: Workspace, daemon: NodeDaemon, options: LabOptions) -> None:

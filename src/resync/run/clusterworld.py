@@ -43,6 +43,11 @@ LOOKS_MAX = 3
 """How often pods may change between two ways of counting them before that is no answer."""
 
 
+def load_clients() -> None:
+    """Import what is imported late, before it is needed."""
+    toolkit.load()
+
+
 def labels_of(selector: str) -> dict[str, str]:
     """`a=b,c=d` as a mapping. Raises RefusedError for anything else: a fault takes exact labels only."""
     pairs = [part.split("=", 1) for part in selector.split(",") if part.strip()]

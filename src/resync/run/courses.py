@@ -61,8 +61,14 @@ def open_world(parsed: settings.Settings) -> World:
 
 
 def join_lab() -> Lab:
-    """The running lab, or one of our own."""
-    return join_or_start()
+    """The running lab, or one of our own; while that comes up, what it will be asked with is imported."""
+    return join_or_start(meanwhile=_import_clients)
+
+
+def _import_clients() -> None:
+    from resync.run import clusterworld
+
+    clusterworld.load_clients()
 
 
 def enter(section: str) -> None:

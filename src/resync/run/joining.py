@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -77,10 +78,13 @@ def end(process: "subprocess.Popen[bytes]") -> None:
             process.wait(timeout=STOP_LIMIT_S)
 
 
-def join_or_start() -> Lab:
-    """The running lab, or a new one that ends with this process. Raises RefusedError when there is none."""
+def join_or_start(meanwhile: Callable[[], None] = lambda: None) -> Lab:
+    """The running lab, or a new one that ends with this process. Raises RefusedError when there is none.
+
+    `meanwhile` is called while a new one comes up, and not otherwise.
+    """
     state = running_lab()
-    return Lab(state) if state is not None else _start()
+    return Lab(state) if state is not None else _start(meanwhile)
 
 
 def _command() -> list[str]:
@@ -94,7 +98,7 @@ def _command() -> list[str]:
     return [script, "lab", "up", "--owner-pid", str(os.getpid()), "--json"]
 
 
-def _start() -> Lab:
+def _start(meanwhile: Callable[[], None]) -> Lab:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             _command(),
@@ -104,6 +108,7 @@ def _start() -> Lab:
             start_new_session=True,
         )
         try:
+            meanwhile()
             return Lab(_ready(process, said), process)
         except BaseException:
             end(process)

@@ -21,6 +21,9 @@ from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, settle_s
 from resync.run.settings import Settings
 from resync.run.worlds import World
 
+CALM_SCRAPES = 2.0
+"""How many scrapes lie between two looks for a calm baseline."""
+
 MOVE = "see that engines, gateway, observer and load run and are scraped, then run again"
 
 
@@ -230,26 +233,30 @@ def _settled(run: Run, first: records.SamplesTaken) -> records.SamplesTaken:
     A pod that was replaced a moment ago is still in the last seconds of samples. A system that does not
     settle keeps its last baseline, and the steady state before the fault says what is wrong with it.
     """
-    last = [first]
-    engines = [p.pod_key for p in run.engines]
+    seen: list[records.SamplesTaken] = []
 
     def calm() -> bool:
-        samples = Samples(last[0])
-        judged = judge_all(samples, run.context("baseline"))
-        moves = not any(unmoved(samples, engines))
-        if moves and all(j.outcome is Outcome.HELD for j in judged) and _paths_calm(run, samples):
-            return True
-        length_s = first.window[1] - first.window[0]
-        end_s = run.now_s() - settle_s(first.interval_s)
-        last[0] = ask(run, "baseline", (end_s - length_s, end_s))
-        return False
+        seen.append(_baseline_until_now(run, first) if seen else first)
+        return _is_calm(run, Samples(seen[-1]))
 
     with contextlib.suppress(WaitTimeoutError):
         limit_s = run.must_settings().steady_limit_s
-        wait_until(calm, what="a steady baseline", timeout_s=limit_s, every_s=4 * first.interval_s)
-    for still in unmoved(Samples(last[0]), engines):
+        wait_until(calm, what="a steady baseline", timeout_s=limit_s, every_s=CALM_SCRAPES * first.interval_s)
+    for still in unmoved(Samples(seen[-1]), [p.pod_key for p in run.engines]):
         raise RefusedError(still, next_step=MOVE)
-    return last[0]
+    return seen[-1]
+
+
+def _baseline_until_now(run: Run, like: records.SamplesTaken) -> records.SamplesTaken:
+    end_s = run.now_s() - settle_s(like.interval_s)
+    return ask(run, "baseline", (end_s - (like.window[1] - like.window[0]), end_s))
+
+
+def _is_calm(run: Run, samples: Samples) -> bool:
+    if any(unmoved(samples, [p.pod_key for p in run.engines])):
+        return False
+    judged = judge_all(samples, run.context("baseline"))
+    return all(j.outcome is Outcome.HELD for j in judged) and _paths_calm(run, samples)
 
 
 def _paths_calm(run: Run, samples: Samples) -> bool:

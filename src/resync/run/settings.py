@@ -182,7 +182,7 @@ FIELDS: tuple[Field, ...] = (
     Field("fault_duration_limit", "fault_duration_limit_s", _seconds, "60s", "15m"),
     _same("targets_max", "targets_max", _count, "10"),
     Field("scrape_interval_limit", "scrape_interval_limit_s", _seconds, "1s", "15s"),
-    Field("baseline", "baseline_s", _seconds, "4s", "60s"),
+    Field("baseline", "baseline_s", _seconds, "2s", "60s"),
     Field("guard", "guard_s", _seconds, "500ms", "5s"),
     _same("event_age_slack", "event_age_slack_ms", _milliseconds, "200ms"),
     Field("staleness_limit", "staleness_limit_s", _seconds, "2s", "20s"),

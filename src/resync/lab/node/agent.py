@@ -11,7 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -50,11 +50,13 @@ async def run_node(
     cidr: str,
     logs: Path,
     name: str = "lab",
+    begun: MutableMapping[str, subprocess.Popen[bytes]] | None = None,
 ) -> None:
     """Run the node until cancelled; every pod's process has ended when it returns.
 
     `processes` is where the daemon finds what runs; `cidr` the lab's 127.A.0.0/16; `logs` an existing
-    directory. Run it on the main thread: the kernel ties the pods to it. Raises KubeconfigError when it
+    directory; `begun` first containers that somebody has started already, by their pods' keys, each with its
+    words in the log that the node would give it. Run it on the main thread: the kernel ties the pods to it. Raises KubeconfigError when it
     cannot even begin.
     """
     outer = {**os.environ, MARK: secrets.token_hex(8)}
@@ -63,7 +65,9 @@ async def run_node(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
     ):
         host_ip = "127.0.0.1"
-        around = Surroundings(kube, link, processes, clock, Addresses(cidr), session, logs, outer, host_ip)
+        around = Surroundings(
+            kube, link, processes, clock, Addresses(cidr), session, logs, outer, host_ip, begun or {}
+        )
         node = Node(around, name)
         async with _guarded(outer), logs_served(host_ip, node.log_of) as log_port:
             await _register(kube, name, host_ip, clock, log_port)

@@ -85,17 +85,7 @@ def start(pod: Pod, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes
 
     Call it on the main thread: the kernel ties the child to the thread that starts it.
     """
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            program(pod),
-            env=dict(env),
-            cwd=pod.container.working_dir or "/",
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=children.tied_to_this_process(),  # noqa: PLW1509  # it only calls prctl and getppid
-        )
+    return children.launch_apart(program(pod), log, env=env, cwd=pod.container.working_dir or "/")
 
 
 def send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

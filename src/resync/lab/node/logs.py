@@ -33,9 +33,10 @@ class PodLog:
     _starts: deque[int] = field(default_factory=lambda: deque(maxlen=2))
     _lives: int = 0
 
-    def begin(self) -> None:
-        """A container is about to start: what is said from now on is its own."""
-        self._starts.append(self.path.stat().st_size if self.path.exists() else 0)
+    def begin(self, at: int | None = None) -> None:
+        """A container is about to start: what is said from now on (from byte `at` on) is its own."""
+        end = self.path.stat().st_size if self.path.exists() else 0
+        self._starts.append(end if at is None else at)
         self._lives += 1
         self.running = True
 

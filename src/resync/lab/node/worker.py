@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +56,8 @@ class Surroundings:
     logs: Path
     outer_env: Mapping[str, str]
     host_ip: str
+    begun: MutableMapping[str, subprocess.Popen[bytes]]
+    """First containers that run already, by their pods' keys."""
 
 
 class PodWorker:
@@ -162,16 +164,23 @@ class PodWorker:
     async def _run_once(self, pair: Pair) -> Ended:
         """One life of the process."""
         self._take_notice()
-        env = containers.environment(self.pod, pair, self._around.outer_env)
-        self.log.begin()
         try:
-            process = containers.start(self.pod, env, self.log.path)
+            process = self._started(pair)
         except OSError as error:
             log.error("pod %s cannot start: %s", self.pod.key, error)  # noqa: TRY400  a user's mistake
             now_s = self._around.clock.wall_s()
             return Ended(containers.START_ERROR, now_s, now_s, str(error))
         with self._around.processes.running(self.pod.metadata.uid, self.pod.container.name, process):
             return await self._attend(process, pair)
+
+    def _started(self, pair: Pair) -> subprocess.Popen[bytes]:
+        begun = self._around.begun.pop(self.pod.key, None)
+        if begun is not None:
+            self.log.begin(at=0)
+            return begun
+        env = containers.environment(self.pod, pair, self._around.outer_env)
+        self.log.begin()
+        return containers.start(self.pod, env, self.log.path)
 
     async def _attend(self, process: subprocess.Popen[bytes], pair: Pair) -> Ended:
         started_s = self._around.clock.wall_s()
