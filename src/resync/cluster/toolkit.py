@@ -14,6 +14,8 @@ asked for. None at all is an answer of its own and never "all Running".
 """
 
 import contextlib
+import gc
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -73,10 +75,19 @@ def headcount(cluster: Cluster, namespace: str, label_selector: str, *, timeout_
 
 
 def load() -> ModuleType:
-    """The probes of chaostoolkit-kubernetes; imported here, since `chaos validate` need not pay the 0.25 s."""
-    from chaosk8s.pod import probes
+    """The probes of chaostoolkit-kubernetes and the API they use, which `chaos validate` need not import.
 
-    return probes
+    It takes the better part of a second: the official client defines hundreds of models, and each new one is
+    looked through for garbage with all the others, so that looking is left out meanwhile.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("kubernetes.client.api.core_v1_api")
+        return importlib.import_module("chaosk8s.pod.probes")
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _all_ready(ask: Probe, probe: Probe) -> bool:

@@ -28,7 +28,10 @@ API_STOP_TIMEOUT_S = 1.0
 
 @asynccontextmanager
 async def running(
-    options: LabOptions, workspace: Workspace, block: Block, begun: MutableMapping[str, subprocess.Popen[bytes]]
+    options: LabOptions,
+    workspace: Workspace,
+    block: Block,
+    begun: MutableMapping[str, subprocess.Popen[bytes]],
 ) -> AsyncIterator[Kube]:
     """The Kubernetes API with an open namespace, and link, node, mesh and controllers at work on it.
 
@@ -70,7 +73,9 @@ async def _node(
     begun: MutableMapping[str, subprocess.Popen[bytes]],
 ) -> None:
     clock, logs = SystemClock(), workspace.logs
-    await run_node(workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs, begun=begun)
+    await run_node(
+        workspace.kubeconfig, link, processes, clock=clock, cidr=block.cidr, logs=logs, begun=begun
+    )
 
 
 async def _mesh(workspace: Workspace, daemon: NodeDaemon, options: LabOptions) -> None:

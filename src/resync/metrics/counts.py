@@ -51,6 +51,8 @@ def _one(
 ) -> tuple[float, int, list[str]]:
     total, resets, notes = 0.0, 0, list[str]()
     previous: Sample | None = None
+    # Most counters are born once: then nothing has to be looked up sample by sample.
+    births = creation if creation is not None and len({value for _, value in creation.samples}) > 1 else None
     for sample in series.samples:
         if math.isnan(sample.value):
             notes.append(f"{series}: NaN at {sample.ts_s:.3f}")
@@ -59,7 +61,7 @@ def _one(
         elif sample.ts_s <= end_s + EDGE_S:
             if previous is None:
                 total += _first(sample, series, creation, start_s, notes)
-            elif _restarted(previous, sample, creation):
+            elif _restarted(previous, sample, births):
                 total, resets = total + sample.value, resets + 1
                 notes.append(f"{series}: counts from 0 again before {sample.ts_s:.3f}")
             else:

@@ -55,6 +55,8 @@ class Samples:
         self.interval_s = taken.interval_s
         self.instrument: Sequence[Window] = taken.instrument
         self._by_metric: dict[str, list[Series]] = {}
+        self._counted: dict[int, tuple[Series, metrics_series.Series]] = {}
+        """As the metrics package counts it, by the id of the series, kept lest the id be given anew."""
         for series in taken.series:
             self._by_metric.setdefault(series.metric, []).append(series)
 
@@ -107,9 +109,14 @@ class Samples:
         created = series.metric
         for suffix in ("_total", "_bucket", "_count"):
             created = created.removesuffix(suffix)
-        creations = [stored(one) for one in self._by_metric.get(f"{created}_created", [])]
-        found = counts.increase([stored(series)], creations, *window)
+        creations = [self._stored(one) for one in self._by_metric.get(f"{created}_created", [])]
+        found = counts.increase([self._stored(series)], creations, *window)
         return float(found.total), found.exact
+
+    def _stored(self, series: Series) -> metrics_series.Series:
+        if id(series) not in self._counted:
+            self._counted[id(series)] = series, stored(series)
+        return self._counted[id(series)][1]
 
     def _awake(self) -> list[Window]:
         parts, start = [], self.window[0]

@@ -1,6 +1,5 @@
 """HTTP around the verbs: find the target, read the body, call the verb, write the answer."""
 
-import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from resync.lab.api.store import Item
 from resync.lab.api.streaming import Stream
 from resync.lab.api.targets import Target, parse_path
 from resync.lab.api.verbs import Verbs, Written
+from resync.lab.api.watching import Closing
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
 _NOT_WRITTEN = frozenset([*binding.POSTED, nodelogs.LOG])
@@ -30,7 +30,7 @@ class ApiServer:
 
     verbs: Verbs
     token: str = ""
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: Closing = field(default_factory=Closing)
 
     def application(self) -> web.Application:
         """The application, to be run by an aiohttp runner."""

@@ -11,13 +11,11 @@ from resync.lab.api.answers import Renderer
 from resync.lab.api.objects import encode
 from resync.lab.api.selectors import Predicate
 from resync.lab.api.store import Store
-from resync.lab.api.watching import Subscription, WatchOptions, subscribed
+from resync.lab.api.watching import Closing, Subscription, WatchOptions, subscribed
 
 BOOKMARK_EVERY_S = 30.0
 WRITE_TIMEOUT_S = 10.0
 """How long a client may leave the socket full before the connection is cut."""
-
-_LOOK_AT_CLOSING_EVERY_S = 0.5
 
 
 def event_line(kind: str, raw: bytes) -> bytes:
@@ -34,7 +32,7 @@ class Stream:
     renderer: Renderer
     matches: Predicate
     options: WatchOptions
-    closing: asyncio.Event
+    closing: Closing
     _response: web.StreamResponse = field(default_factory=web.StreamResponse)
 
     async def answer(self) -> web.StreamResponse:
@@ -43,7 +41,10 @@ class Stream:
         self._response.enable_chunked_encoding()
         resource = self.renderer.resource
         try:
-            with subscribed(self.store, resource, self.matches, self.options) as subscription:
+            with (
+                subscribed(self.store, resource, self.matches, self.options) as subscription,
+                self.closing.waking(subscription),
+            ):
                 await self._response.prepare(self.request)
                 await self._run(subscription)
         except errors.ApiError as refusal:
@@ -58,13 +59,16 @@ class Stream:
         deadline = time.monotonic() + self.options.timeout_s
         bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
         initial = self.options.initial_events
-        while (now := time.monotonic()) < deadline and not self.closing.is_set():
+        while (now := time.monotonic()) < deadline:
             if not await self._send_queued(subscription):
                 return
             if self.options.bookmarks and (initial or now >= bookmark_at):
                 await self._bookmark(initial_end=initial)
                 initial, bookmark_at = False, now + BOOKMARK_EVERY_S
-            await subscription.wait(min(_LOOK_AT_CLOSING_EVERY_S, deadline - now))
+            if self.closing.is_set():
+                break
+            due = min(bookmark_at, deadline) if self.options.bookmarks else deadline
+            await subscription.wait(due - now)
         if self.options.bookmarks and not subscription.queue:
             await self._bookmark(initial_end=False)
 

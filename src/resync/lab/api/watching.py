@@ -71,6 +71,33 @@ class Subscription:
         return True
 
 
+class Closing:
+    """The server's end: set once, it wakes every watch that waits."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiting: set[asyncio.Event] = set()
+
+    def is_set(self) -> bool:
+        """Whether it has come."""
+        return self._set
+
+    def set(self) -> None:
+        """It has come."""
+        self._set = True
+        for ready in self._waiting:
+            ready.set()
+
+    @contextmanager
+    def waking(self, subscription: Subscription) -> Iterator[None]:
+        """Wake that watch, as long as this lasts."""
+        self._waiting.add(subscription.ready)
+        try:
+            yield
+        finally:
+            self._waiting.discard(subscription.ready)
+
+
 @contextmanager
 def subscribed(
     store: Store, resource: Resource, matches: Predicate, options: WatchOptions

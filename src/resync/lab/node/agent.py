@@ -55,9 +55,9 @@ async def run_node(
     """Run the node until cancelled; every pod's process has ended when it returns.
 
     `processes` is where the daemon finds what runs; `cidr` the lab's 127.A.0.0/16; `logs` an existing
-    directory; `begun` first containers that somebody has started already, by their pods' keys, each with its
-    words in the log that the node would give it. Run it on the main thread: the kernel ties the pods to it. Raises KubeconfigError when it
-    cannot even begin.
+    directory; `begun` first containers that somebody has started already, by their pods' keys, each with
+    its words in the log that the node would give it. Run it on the main thread: the kernel ties the pods to
+    it. Raises KubeconfigError when it cannot even begin.
     """
     outer = {**os.environ, MARK: secrets.token_hex(8)}
     async with (
