@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COVERAGE ?=
-# The tests wait for processes more than they compute: three keep two cores busy.
-WORKERS ?= 3
+# The tests wait for processes as long as they compute: four keep two cores busy.
+WORKERS ?= 4
 # A lab keeps less than one core busy: two runs side by side, on a lab each, leave each other alone.
 LABS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
@@ -52,7 +52,7 @@ test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 6
 	$(PYTEST) -n $(WORKERS) -m "not integration and not e2e and not nightly and not slow"
 
 test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and what is slow
-	$(PYTEST) -n $(WORKERS) -m "(integration or slow) and not e2e and not nightly"
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: $(STAMP) ## whole runs of the experiments against the lab
 	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly"
@@ -62,18 +62,18 @@ test: lint types layers ## everything but the nightly tier, and the gates: cover
 	rm -rf $(GATES)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" $(COMPONENT_TESTS) --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
 	$(BIN)/python tests/gates/components.py $(GATES)/components.json
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" $(COMPONENT_TESTS:%=--ignore=%) --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not nightly" $(COMPONENT_TESTS:%=--ignore=%) --scenarios=$(GATES)/scenarios
 	$(BIN)/python -m pytest -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python -m pytest -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python tests/gates/scenarios.py $(GATES)/scenarios
 
 coverage: $(STAMP) ## the coverage of every process that the tests below e2e start, gated as a whole too
 	rm -rf $(GATES)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" --cov --cov-report=xml --cov-report=json:$(GATES)/whole.json
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not nightly" --cov --cov-report=xml --cov-report=json:$(GATES)/whole.json
 	$(BIN)/python tests/gates/components.py $(GATES)/whole.json --whole
 
 nightly: lint types layers ## every test there is
-	$(PYTEST) -n $(WORKERS) -m "not e2e"
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not e2e"
 	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone"
 	$(PYTEST) -m "e2e and alone"
 

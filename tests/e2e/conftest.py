@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -164,27 +164,36 @@ def path(lab: LabHandle) -> Iterator[DataPath]:
     made.close()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First what brings a lab of its own: the session's takes half a core from its first use to the end."""
+    items.sort(key=lambda item: item.get_closest_marker("own_lab") is None)
+
+
 @pytest.fixture
-def begin(lab: LabHandle, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `chaos run`: on the session's lab, in tmp_path, with a short fault, unless said otherwise."""
+def begin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts `chaos run`: on the session's lab, in tmp_path, with a short fault, unless said otherwise.
+
+    `where` None: with a lab that it has to start itself. The session's lab starts when it is first needed.
+    """
     begun: list[Running] = []
 
     def start(
         experiment: str = "network-delay",
         *,
-        where: LabHandle | None = lab,
+        where: LabHandle | Literal["session"] | None = "session",
         cwd: Path = tmp_path,
         **settings: str,
     ) -> Running:
+        lab: LabHandle | None = request.getfixturevalue("lab") if where == "session" else where
         process = subprocess.Popen(
             [str(CHAOS), "--no-version-check", "run", str(EXPERIMENTS / f"{experiment}.json")],
             cwd=cwd,
-            env=environment(where, {**SHORT, **settings}),
+            env=environment(lab, {**SHORT, **settings}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        begun.append(Running(process, cwd, where))
+        begun.append(Running(process, cwd, lab))
         return begun[-1]
 
     yield start

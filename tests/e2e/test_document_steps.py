@@ -19,7 +19,7 @@ from kubernetes import config
 from resync.kits.waits import wait_until
 from resync.lab.handle import LabHandle, running_lab
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("document")]  # one lab
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.own_lab, pytest.mark.xdist_group("document")]
 
 client: Any = kubernetes.client
 

@@ -36,6 +36,7 @@ MARKS = {"network-partition": [pytest.mark.nightly], "high-load": [pytest.mark.n
 TIER = [pytest.param(name, marks=MARKS.get(name, [])) for name in DEFECTS]
 
 
+@pytest.mark.own_lab
 @pytest.mark.parametrize("experiment", TIER)
 def test_a_defect_fails_for_the_predicted_reason(fresh_lab: FreshLab, run: Run, experiment: str) -> None:
     """In a lab that began with it: who comes later and asks for no replay is wrong before the fault."""

@@ -72,6 +72,7 @@ def test_an_engine_s_process_that_is_killed_is_started_again_in_its_pod(lab: Lab
     ran.is_honest()
 
 
+@pytest.mark.own_lab
 @pytest.mark.scenario("failure/gateway-pod-kill")
 def test_a_gateway_that_is_killed_builds_its_index_from_replays(run: Run, fresh_lab: Any) -> None:
     mine = fresh_lab()  # in an old one engines have said more than their rings hold
@@ -93,6 +94,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.own_lab
 @pytest.mark.parametrize(
     "flaw",
     ["kept-on-return", "replay-discarded", pytest.param("kept-on-restart", marks=pytest.mark.nightly)],
@@ -113,6 +115,8 @@ def idle_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHandle]:
         yield handle
 
 
+@pytest.mark.own_lab
+@pytest.mark.xdist_group("idle lab")
 @pytest.mark.parametrize(
     "experiment",
     ["engine-pod-kill", "gateway-pod-kill", pytest.param("container-kill", marks=pytest.mark.nightly)],

@@ -102,6 +102,7 @@ def test_an_engine_that_fails_comes_back_in_place_and_its_index_is_right_again(
 SHORT_RING = '{"enable_kv_cache_events": true, "replay_endpoint": "tcp://*:5558", "buffer_steps": 16}'
 
 
+@pytest.mark.own_lab
 @pytest.mark.nightly
 def test_a_partition_longer_than_the_ring_fails_for_what_is_missing_and_names_the_degraded_source(
     run: Run, fresh_lab: Any

@@ -46,6 +46,7 @@ IGNORED = {
 }
 
 
+@pytest.mark.own_lab
 @pytest.mark.timeout(300)
 @pytest.mark.scenario("failure/no-effect")
 def test_a_link_that_ignores_a_fault_while_the_mesh_says_injected(
@@ -68,6 +69,7 @@ def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run,
     proves_nothing(running.finished(), "lost its effect|was gone before the window ended")
 
 
+@pytest.mark.own_lab
 @pytest.mark.scenario("failure/metrics-lost")
 def test_a_prometheus_that_is_deleted_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
     mine = fresh_lab()
@@ -100,6 +102,7 @@ def now_s(lab: LabHandle) -> float:
     return lab.query("vector(1)")[0].value[0]
 
 
+@pytest.mark.own_lab
 @pytest.mark.scenario("failure/never-exercised")
 def test_nothing_held_and_nothing_indexed(run: Run, fresh_lab: FreshLab) -> None:
     """Two empty sets agree, and prove nothing."""

@@ -141,6 +141,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.own_lab
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_lab_that_the_run_had_started_ends_with_it(
     begin: Running, tmp_path: Path, number: signal.Signals

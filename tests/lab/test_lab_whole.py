@@ -14,7 +14,7 @@ import pytest
 from resync.cluster.pods import list_pods
 from resync.kits.waits import wait_until
 from resync.lab import state
-from resync.lab.handle import LabHandle
+from resync.lab.handle import LabHandle, running_lab
 from resync.lab.manifests import LabOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -22,6 +22,17 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 RESYNC = [sys.executable, "-c", "from resync.cli import main; main()", "lab"]
 FreshLab = Callable[..., LabHandle]
 LISTENING = "0A"
+
+
+the_one_lab = pytest.mark.xdist_group("the one lab")
+"""Of several workers one runs them all, and starts one lab for them."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHandle]:
+    """A warm lab, not for the whole session: it takes half a core from whatever runs beside it."""
+    with running_lab(tmp_path_factory.mktemp("lab")) as handle:
+        yield handle
 
 
 def marked(mark: str) -> list[int]:
@@ -54,6 +65,7 @@ def total(lab: LabHandle, expression: str) -> float:
     return sum(sample.number for sample in lab.query(expression))
 
 
+@the_one_lab
 def test_every_pod_is_ready_and_the_index_agrees_with_the_truth(lab: LabHandle) -> None:
     with lab.cluster() as cluster:
         assert [pod.name for pod in list_pods(cluster, lab.namespace) if pod.ready] == [
@@ -67,12 +79,14 @@ def test_every_pod_is_ready_and_the_index_agrees_with_the_truth(lab: LabHandle) 
     assert [sample for sample in divergence if sample.number] == []
 
 
+@the_one_lab
 def test_load_flows_through_the_gateway_and_hits_what_engines_hold(lab: LabHandle) -> None:
     wait_until(lambda: total(lab, "resync_load_routed_hits_total") > 20, what="routed hits", timeout_s=30)
     answered = {s.metric["status"]: s.number for s in lab.query("resync_load_completed_total")}
     assert answered.get("200", 0) > 0
 
 
+@the_one_lab
 def test_nothing_listens_beyond_loopback(lab: LabHandle) -> None:
     listening = {
         line.split()[1]
@@ -97,6 +111,7 @@ def is_loopback(address: str) -> bool:
     return host.endswith("7F") if len(host) == 8 else host == "00000000000000000000000001000000"
 
 
+@the_one_lab
 def test_a_pod_can_be_exchanged_and_given_back(lab: LabHandle) -> None:
     def args() -> list[str]:
         with lab.cluster() as cluster:
@@ -109,6 +124,7 @@ def test_a_pod_can_be_exchanged_and_given_back(lab: LabHandle) -> None:
     assert args() == before
 
 
+@the_one_lab
 def test_a_second_lab_beside_the_first_has_addresses_of_its_own(lab: LabHandle, fresh_lab: FreshLab) -> None:
     other = fresh_lab("--engines", "1", "--no-load")
     assert other.state.link_cidr != lab.state.link_cidr
@@ -119,6 +135,7 @@ def test_a_second_lab_beside_the_first_has_addresses_of_its_own(lab: LabHandle, 
     }
 
 
+@the_one_lab
 def test_a_gateway_with_a_defect_shows_as_divergence_and_goes_with_it(lab: LabHandle) -> None:
     wrong = 'sum(resync_divergence_blocks{pod_key!="resync-control"})'
     with lab.replaced("gateway-0", ["--flaw", "removal-for-all-pods:0"]):
