@@ -79,12 +79,40 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def join_or_start(meanwhile: Callable[[], None] = lambda: None) -> Lab:
-    """The running lab, or a new one that ends with this process. Raises RefusedError when there is none.
+    """The running lab, also one that somebody is bringing up, or a new one that ends with this process.
 
-    `meanwhile` is called while a new one comes up, and not otherwise.
+    `meanwhile` is called while it comes up, and not when it runs. Raises RefusedError when there is none.
     """
     state = running_lab()
+    if state is None and (holder := _holder()) is not None:
+        meanwhile()
+        state = _brought_up_by(holder)
     return Lab(state) if state is not None else _start(meanwhile)
+
+
+def _holder() -> Holder | None:
+    """Whoever runs, brings up or ends a lab here."""
+    try:
+        holder = msgspec.json.decode((state_dir() / "lab.lock").read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return holder if holder.is_alive() else None
+
+
+def _brought_up_by(holder: Holder) -> LabState | None:
+    """Their lab, once it is ready; None when they end without one."""
+    try:
+        wait_until(
+            lambda: running_lab() is not None or not holder.is_alive(),
+            what=f"the lab that process {holder.pid} brings up",
+            timeout_s=START_LIMIT_S,
+        )
+    except WaitTimeoutError as error:
+        raise RefusedError(
+            f"process {holder.pid} holds the lab of {state_dir()}, and it was not ready within {START_LIMIT_S:g} s",
+            next_step="end it with `resync lab down`, then run again",
+        ) from error
+    return running_lab()
 
 
 def _command() -> list[str]:
