@@ -14,7 +14,7 @@ from resync.run import joining
 from resync.run.errors import RefusedError
 from resync.run.joining import join_or_start, running_lab
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 
 def leave_state(directory: Path, ticks: int) -> None:
