@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COVERAGE ?=
-# The tests wait for processes as long as they compute: four keep two cores busy.
-WORKERS ?= 4
+# The tests wait for processes as long as they compute: three keep two cores busy, and leave room for what is timed.
+WORKERS ?= 3
 # A lab keeps less than one core busy: two runs side by side, on a lab each, leave each other alone.
 LABS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)

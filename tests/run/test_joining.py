@@ -77,7 +77,9 @@ def test_one_that_is_never_ready_is_refused_and_its_holder_named(
     monkeypatch.setenv("RESYNC_STATE_DIR", str(tmp_path / "here"))
     monkeypatch.setattr(joining, "START_LIMIT_S", 0.2)
     leave_lock(tmp_path / "here", os.getpid())
-    with pytest.raises(RefusedError, match=f"process {os.getpid()} holds the lab of .* not ready within") as told:
+    with pytest.raises(
+        RefusedError, match=rf"process {os.getpid()} holds the lab of .* not ready within"
+    ) as told:
         join_or_start()
     assert "resync lab down" in told.value.next_step
 
@@ -86,7 +88,9 @@ def test_where_they_end_without_one_a_new_one_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESYNC_STATE_DIR", str(tmp_path / "here"))
-    monkeypatch.setattr(joining, "_command", lambda: [sys.executable, "-c", "raise SystemExit('no lab today')"])
+    monkeypatch.setattr(
+        joining, "_command", lambda: [sys.executable, "-c", "raise SystemExit('no lab today')"]
+    )
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         leave_lock(tmp_path / "here", other.pid)
 
@@ -94,5 +98,5 @@ def test_where_they_end_without_one_a_new_one_is_started(
             other.kill()
             other.wait()
 
-        with pytest.raises(RefusedError, match="the lab ended while starting .* no lab today"):
+        with pytest.raises(RefusedError, match=r"the lab ended while starting .* no lab today"):
             join_or_start(meanwhile=ends)

@@ -109,7 +109,7 @@ def _brought_up_by(holder: Holder) -> LabState | None:
         )
     except WaitTimeoutError as error:
         raise RefusedError(
-            f"process {holder.pid} holds the lab of {state_dir()}, and it was not ready within {START_LIMIT_S:g} s",
+            f"process {holder.pid} holds the lab of {state_dir()}: not ready within {START_LIMIT_S:g} s",
             next_step="end it with `resync lab down`, then run again",
         ) from error
     return running_lab()
