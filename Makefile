@@ -15,7 +15,7 @@ GATES := .gates
 COMPONENT_TESTS := tests/kvsync tests/transport tests/testing tests/gateway/test_choosing_an_engine.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test coverage test-unit test-integration test-e2e nightly lint types layers format bench bench-document bench-gate detection docs clean chaos-tests
+.PHONY: help run setup prometheus test coverage test-unit test-integration test-e2e nightly lint types layers format bench bench-document bench-gate detection docs clean chaos-tests
 
 help: ## what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,14 +51,18 @@ format: $(STAMP) ## write the format, mend what can be mended
 test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 60 s)
 	$(PYTEST) -n $(WORKERS) -m "not integration and not e2e and not nightly and not slow"
 
-test-integration: $(STAMP) ## real sockets, real processes, real Prometheus, and what is slow
+test-integration: prometheus ## real sockets, real processes, real Prometheus, and what is slow
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "(integration or slow) and not e2e and not nightly"
 
-test-e2e: $(STAMP) ## whole runs of the experiments against the lab
+test-e2e: prometheus ## whole runs of the experiments against the lab
 	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly"
 	$(PYTEST) -m "e2e and alone and not nightly"
 
-test: lint types layers ## everything but the nightly tier, and the gates: coverage, scenarios
+# Fetched once, and not by whichever test meets it first while the others wait.
+prometheus: $(STAMP) ## the Prometheus that lab and tests use
+	@$(BIN)/python -c 'from resync.lab.prometheus import find_binary; find_binary()'
+
+test: lint types layers prometheus ## everything but the nightly tier, and the gates: coverage, scenarios
 	rm -rf $(GATES)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" $(COMPONENT_TESTS) --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
 	$(BIN)/python tests/gates/components.py $(GATES)/components.json
@@ -67,12 +71,12 @@ test: lint types layers ## everything but the nightly tier, and the gates: cover
 	$(BIN)/python -m pytest -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python tests/gates/scenarios.py $(GATES)/scenarios
 
-coverage: $(STAMP) ## the coverage of every process that the tests below e2e start, gated as a whole too
+coverage: prometheus ## the coverage of every process that the tests below e2e start, gated as a whole too
 	rm -rf $(GATES)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not nightly" --cov --cov-report=xml --cov-report=json:$(GATES)/whole.json
 	$(BIN)/python tests/gates/components.py $(GATES)/whole.json --whole
 
-nightly: lint types layers ## every test there is
+nightly: lint types layers prometheus ## every test there is
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not e2e"
 	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone"
 	$(PYTEST) -m "e2e and alone"

@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,20 @@ Replay = Callable[[Any, int], Any]
 
 
 @pytest.fixture
-def ports() -> dict[str, str]:
-    """Two endpoints that stay the same over a restart."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        numbers = [one.getsockname()[1], two.getsockname()[1]]
-    return dict(
-        zip(("endpoint", "replay_endpoint"), (f"tcp://*:{number}" for number in numbers), strict=True)
-    )
+def ports() -> Iterator[dict[str, str]]:
+    """Two endpoints that stay the same over a restart.
+
+    They are kept for the whole test: a socket that is bound and does not listen is in nobody's way who names
+    its port, and the kernel gives that port to nobody else who asks for any.
+    """
+    with socket.socket() as one, socket.socket() as two:
+        for keeper in (one, two):
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keeper.bind(("127.0.0.1", 0))
+        yield {
+            "endpoint": f"tcp://*:{one.getsockname()[1]}",
+            "replay_endpoint": f"tcp://*:{two.getsockname()[1]}",
+        }
 
 
 def test_a_restart_is_a_new_incarnation_that_begins_at_0_with_nothing(

@@ -4,10 +4,17 @@ import socket
 
 import pytest
 
+from resync.lab import addresses
 from resync.lab.addresses import claimed
 from resync.lab.errors import LabStartError
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def own_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims on a port of these tests' own: labs of other tests come and go meanwhile."""
+    monkeypatch.setattr(addresses, "_CLAIM_PORT", free_port())
 
 
 def free_port() -> int:

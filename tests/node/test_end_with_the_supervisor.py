@@ -53,7 +53,7 @@ def test_nothing_of_a_pod_is_left(
 ) -> None:
     # A name of this run: what an earlier, failed run left behind is not this one's.
     name = f"family-{number.name.lower()}-{os.getpid()}"
-    mark = f"POD_NAME={name}"
+    mark = f"POD_NAME={name}\0"
 
     async def create() -> None:
         async with Kube.connect(api.kubeconfig) as kube:

@@ -86,7 +86,7 @@ def test_a_log_is_asked_whole_by_its_tail_before_its_restart_and_to_its_end(
     mark = tmp_path / "lives"
 
     async def scenario() -> None:
-        async with rig.machine(api, tmp_path, octet=209) as machine, asyncio.timeout(30):
+        async with rig.machine(api, tmp_path, octet=211) as machine, asyncio.timeout(30):
             asking = Asking(api)
             async with asking.session:
                 code = TALKER.replace('os.environ["MARK"]', repr(str(mark)))
@@ -126,7 +126,7 @@ def test_a_log_of_a_node_that_does_not_answer_is_an_error_that_says_so(
     rig: Any, api: ApiProcess, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with rig.machine(api, tmp_path, octet=210) as machine:
+        async with rig.machine(api, tmp_path, octet=213) as machine:
             await machine.create("main", probe=False)
             await machine.until_ready("main")
         asking = Asking(api)

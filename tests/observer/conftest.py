@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -92,6 +93,7 @@ class Stage:
         self.engines = {pod_key: EngineScript() for pod_key in ENGINES}
         self.gateway = GatewayScript()
         self.ports: dict[str, int] = {}
+        self._keepers: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
         self._runners: dict[str, web.AppRunner] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, name="stage")
@@ -107,13 +109,19 @@ class Stage:
             self.gateway.pods[pod_key] = (script.published, set(script.held))
 
     def kill_engine(self, pod_key: str) -> None:
-        """Close the stand-in's socket."""
+        """Close the stand-in's socket, and see to it that nobody else gets its port meanwhile."""
         self._do(self._runners.pop(pod_key).cleanup())
+        keeper = socket.socket()
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", self.ports[pod_key]))
+        self._keepers.append(keeper)
 
     def close(self) -> None:
         """Stop everything."""
         for runner in self._runners.values():
             self._do(runner.cleanup())
+        for keeper in self._keepers:
+            keeper.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -66,10 +66,11 @@ def test_its_own_durations_are_used_and_within_the_limit(file: Path, target: Tar
     assert own is None or settings.parse({"fault_duration": own}).fault_duration_s == parsed.fault_duration_s
 
 
-def test_chaos_toolkit_finds_it_valid(file: Path) -> None:
+def test_chaos_toolkit_finds_it_valid(file: Path, tmp_path: Path) -> None:
     chaos = Path(sys.executable).with_name("chaos")
     done = subprocess.run(
         [str(chaos), "--no-version-check", "validate", str(file)],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,
