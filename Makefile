@@ -60,7 +60,7 @@ test-e2e: prometheus ## whole runs of the experiments against the lab
 
 # Fetched once, and not by whichever test meets it first while the others wait.
 prometheus: $(STAMP) ## the Prometheus that lab and tests use
-	@$(BIN)/python -c 'from resync.lab.prometheus import find_binary; find_binary()'
+	@$(BIN)/python -c 'from resync.lab.prometheus import find_binary; find_binary()' 2>/dev/null || echo "no Prometheus could be had: the tests that need one say why" >&2
 
 test: lint types layers prometheus ## everything but the nightly tier, and the gates: coverage, scenarios
 	rm -rf $(GATES)
