@@ -40,6 +40,9 @@ HEALED_WITHIN_S = 5.0
 EXPIRED_WITHIN_S = 1.0
 """The mesh reconciles at the expiry; a connection that stood needs a round trip to be fast again."""
 
+QUICK_S = 0.05
+"""A round trip without the fault, which adds twice as much."""
+
 
 def stopped_in_time(running: Running, path: Path_, standing: Standing, number: signal.Signals) -> None:
     running.process.send_signal(number)
@@ -117,16 +120,18 @@ def free_the_lease(lab: LabHandle) -> None:
 
 def ended_by_itself(path: Path_, at_s: float, *, slow: bool) -> None:
     """Slow until the expiry (where the kill came after the proof), fast soon after it."""
-    stood = False
     while time.time() < at_s - 0.2:
         stood = path.is_slow()
-        assert stood or not slow, "the fault ended before its expiry, with nobody left to heal it"
+        looked_s = time.time()
+        assert stood or not slow or looked_s > at_s, (
+            "the fault ended before its expiry, with nobody to heal it"
+        )
     wait_until(
         lambda: not path.is_slow(),
         what="the data path to be back",
         timeout_s=max(0.0, at_s - time.time()) + EXPIRED_WITHIN_S,
     )
-    assert min(path.round_trip_s() for _ in range(2)) < 0.05
+    wait_until(lambda: path.round_trip_s() < QUICK_S, what="a round trip as before", timeout_s=5.0)
 
 
 def marked(mark: str) -> list[int]:

@@ -182,7 +182,15 @@ def test_kubectl_shows_both_kinds_and_what_became_of_them(rig: "Rig", api: ApiPr
             for name in ("fail", "slow"):
                 await field.until_condition(name, "AllInjected")
             cache = str(api.kubeconfig.parent / "cache")
-            call = [str(KUBECTL), "--kubeconfig", str(api.kubeconfig), "--cache-dir", cache, "-n", field.namespace]
+            call = [
+                str(KUBECTL),
+                "--kubeconfig",
+                str(api.kubeconfig),
+                "--cache-dir",
+                cache,
+                "-n",
+                field.namespace,
+            ]
             shown = await run(*call, "get", "podchaos,networkchaos", "--no-headers")
             lines = [line.split()[:3] for line in shown.splitlines() if line]
             assert lines[0][0] == "podchaos.chaos-mesh.org/fail"

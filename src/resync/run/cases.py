@@ -24,7 +24,7 @@ from resync.run.records import (
     TargetJoined,
     TargetsFrozen,
 )
-from resync.run.samples import Coverage, Samples
+from resync.run.samples import Coverage, Samples, worst
 from resync.run.settings import Settings
 from resync.run.stages import Stage, stages
 
@@ -169,8 +169,7 @@ class Case:
             return None
         gone = self.touched if self.profile is not None and self.profile.one_shot else frozenset()
         of_gateway = self.frozen is not None and not gone.isdisjoint(self.frozen.gateways)
-        covers = [fault.coverage(metric, gone) for metric in (WITNESSED if of_gateway else DECISIVE)]
-        return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))
+        return worst([fault.coverage(metric, gone) for metric in (WITNESSED if of_gateway else DECISIVE)])
 
 
 def _is_same(now: PodSeen, before: PodSeen) -> bool:

@@ -25,6 +25,9 @@ CONTROL_POD = "resync-control"
 """The pod_key under which the observer reports its positive control; no claim counts it."""
 
 COVERAGE_MIN = 0.95
+MISSED_ALWAYS_ALLOWED = 1
+"""One missed scrape spoils no window, however short."""
+
 HOLE_INTERVALS = 4.0
 """A hole is a stretch without samples longer than this many scrape intervals."""
 
@@ -40,10 +43,23 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of the samples that should be there are, and the longest stretch without one."""
+    """How many of the samples that should be there are, how many are not, and the longest stretch without."""
 
     share: float
+    missed: int
     longest_hole_s: float
+
+    @property
+    def thin(self) -> bool:
+        """Whether too many are missing to judge by the rest."""
+        return self.share < COVERAGE_MIN and self.missed > MISSED_ALWAYS_ALLOWED
+
+
+def worst(covers: Sequence[Coverage]) -> Coverage:
+    """What can be said of all of them, one at least."""
+    return Coverage(
+        min(c.share for c in covers), max(c.missed for c in covers), max(c.longest_hole_s for c in covers)
+    )
 
 
 class Samples:
@@ -140,15 +156,18 @@ class Samples:
         """
         covers = [self._cover(s) for s in self.all(metric) if s.labels.get("pod_key") not in but]
         if not covers:
-            return Coverage(0.0, self.window_s)
-        return Coverage(min(c.share for c in covers), max(c.longest_hole_s for c in covers))
+            return Coverage(0.0, self._expected(), self.window_s)
+        return worst(covers)
+
+    def _expected(self) -> int:
+        return max(1, math.floor(self.window_s / self.interval_s))
 
     def _cover(self, series: Series) -> Coverage:
         times = [t for t, _ in self.inside(series)]
-        expected = max(1, math.floor(self.window_s / self.interval_s))
+        expected = self._expected()
         edges = [self.window[0], *times, self.window[1]]
         longest = max(b - a for a, b in itertools.pairwise(edges))
-        return Coverage(min(1.0, len(times) / expected), longest)
+        return Coverage(min(1.0, len(times) / expected), max(0, expected - len(times)), longest)
 
     def timed_by_instrument(self, at: float) -> bool:
         """Whether the runner stood still around `at`, so that what was timed then cannot convict."""

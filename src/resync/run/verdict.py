@@ -36,7 +36,7 @@ from resync.run.records import (
     WindowObserved,
     kind_of,
 )
-from resync.run.samples import COVERAGE_MIN, HOLE_INTERVALS, Coverage
+from resync.run.samples import HOLE_INTERVALS, Coverage
 from resync.run.stages import Stage
 
 REPORT_IT = "this is a defect of the tool: report it with the evidence file"
@@ -291,7 +291,7 @@ def _thin(case: Case, coverage: Coverage | None) -> Iterator[VoidReason]:
     if coverage is None or fault is None:
         return
     step = "find out why Prometheus missed scrapes (load of the machine, a target that hangs), then run again"
-    if coverage.share < COVERAGE_MIN:
+    if coverage.thin:
         yield VoidReason(f"only {coverage.share:.0%} of the samples of the fault window are there", step)
     elif coverage.longest_hole_s > HOLE_INTERVALS * fault.interval_s:
         yield VoidReason(f"nothing was sampled for {coverage.longest_hole_s:.2f} s of the fault window", step)
