@@ -1,6 +1,7 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,13 @@ def marked_processes(*marks: str) -> list[int]:
 
 
 @asynccontextmanager
-async def machine(api: ApiProcess, logs: Path, *, octet: int) -> AsyncIterator[Machine]:
+async def machine(
+    api: ApiProcess,
+    logs: Path,
+    *,
+    octet: int,
+    begun: MutableMapping[str, subprocess.Popen[bytes]] | None = None,
+) -> AsyncIterator[Machine]:
     clock = SystemClock()
     async with (
         Link(seed=1) as link,
@@ -132,7 +139,8 @@ async def machine(api: ApiProcess, logs: Path, *, octet: int) -> AsyncIterator[M
         asyncio.TaskGroup() as tasks,
     ):
         processes = Processes()
-        node = run_node(api.kubeconfig, link, processes, clock=clock, cidr=f"127.{octet}.0.0/16", logs=logs)
+        cidr = f"127.{octet}.0.0/16"
+        node = run_node(api.kubeconfig, link, processes, clock=clock, cidr=cidr, logs=logs, begun=begun)
         daemon = NodeDaemon(link, processes)
         background = [
             tasks.create_task(node),
