@@ -2,15 +2,21 @@
 
 import itertools
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from resync.gateway.flaws import SLOW_IN_A_ROW, SLOW_S
 from resync.kits.waits import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 HEALTHY_S = 10.0
+HEALTHY_CUTS = 30
+CALM_S = 3.0
+"""Of a short heartbeat without a delay; with one, the three engines lose a connection in a tenth of it."""
 LOST = "aibrix_kvcache_zmq_disconnections_total"
 
 
@@ -30,7 +36,7 @@ def test_a_healthy_gateway_shows_nothing_under_load(fleet: Any) -> None:
     busy = observer.wait_for("evictions on every engine", lambda page: removed(page) > 150, timeout_s=30)
     cuts, ends = busy.total("resync_cuts_total"), time.monotonic() + HEALTHY_S
     pages = [busy]
-    while time.monotonic() < ends:
+    while time.monotonic() < ends or pages[-1].total("resync_cuts_total") - cuts < HEALTHY_CUTS:
         seen = pages[-1].total("resync_cuts_total")
         pages.append(
             observer.wait_for("another cut", lambda page, seen=seen: page.total("resync_cuts_total") > seen)
@@ -38,7 +44,6 @@ def test_a_healthy_gateway_shows_nothing_under_load(fleet: Any) -> None:
     last = pages[-1]
     assert [page.divergence() for page in pages if page.divergence()] == []
     assert last.total("resync_divergent_cuts_total") == 0
-    assert last.total("resync_cuts_total") - cuts >= 3 * HEALTHY_S
     assert removed(last) > removed(busy)
     assert last.total("resync_observer_failures_total") == busy.total("resync_observer_failures_total")
     page = gateway.page()
@@ -118,8 +123,11 @@ def test_blocks_that_are_not_chained_are_mis_hashed(
 def test_a_frozen_gateway_is_late_and_not_wrong_and_goes_on_answering(
     fleet: Any, complete: Any, prompt_of: Any
 ) -> None:
-    gateway, observer = quiet(fleet, "--flaw", "frozen-sequence:6")
+    gateway = fleet.gateway("--flaw", "frozen-sequence:6")
     complete(fleet.engines[0], prompt_of(3, seed=1))
+    # All that must not take longer than the flaw's 6 s; the observer finds the same before and after.
+    gateway.wait_for("its blocks", lambda page: page.value("resync_gateway_index_blocks") == 3)
+    observer = fleet.observer(gateway)
     before = after_more_cuts(observer)
     assert before.value("resync_index_blocks", gateway=gateway.pod_key, pod_key="default/engine-0") == 3
     labels = {"gateway": gateway.pod_key, "pod_key": "default/engine-0"}
@@ -131,7 +139,7 @@ def test_a_frozen_gateway_is_late_and_not_wrong_and_goes_on_answering(
         page = observer.page()
         return page if page.value("resync_staleness_seconds", **labels) >= 2 else None
 
-    page = wait_until(frozen, what="staleness", timeout_s=20, every_s=0.3)
+    page = wait_until(frozen, what="staleness", timeout_s=30, every_s=0.3)
     assert page is not None
     assert page.value("resync_staleness_blocks", **labels) >= 10
     assert page.value("resync_published_sequence", pod_key="default/engine-0") > page.value(
@@ -144,6 +152,20 @@ def test_a_frozen_gateway_is_late_and_not_wrong_and_goes_on_answering(
     assert gateway.get("/health")
 
 
+def wait_for_checks(gateway: Any, what: str, counts: Callable[[float], bool]) -> None:
+    """Wait until three health checks of each engine whose round trip `counts` have been seen."""
+    seen: set[tuple[str, float]] = set()
+
+    def enough(page: Any) -> bool:
+        stamps = page.by_pod("resync_gateway_engine_rtt_timestamp_seconds")
+        trips = page.by_pod("resync_gateway_engine_rtt_seconds")
+        seen.update((pod, stamps[pod]) for pod, trip_s in trips.items() if counts(trip_s))
+        checks = Counter(pod for pod, _stamp in seen)
+        return len(checks) == 3 and min(checks.values()) >= SLOW_IN_A_ROW
+
+    gateway.wait_for(what, enough, timeout_s=30)
+
+
 def test_a_frozen_gateway_freezes_only_once_a_delay_is_there(
     fleet: Any, complete: Any, prompt_of: Any
 ) -> None:
@@ -151,17 +173,9 @@ def test_a_frozen_gateway_freezes_only_once_a_delay_is_there(
     gateway, observer = quiet(fleet, "--flaw", "frozen-sequence")
     complete(fleet.engines[0], prompt_of(3, seed=1))
     after_more_cuts(observer, 8)
-    for relay in relays:
-        relay.delay_s = 0.05
-    here = {"pod_key": "default/engine-0"}
-    gateway.wait_for(
-        "slow checks", lambda page: page.value("resync_gateway_engine_rtt_seconds", **here) > 0.1
-    )
-    time_of_check = gateway.page().value("resync_gateway_engine_rtt_timestamp_seconds", **here)
-    gateway.wait_for(
-        "three more checks",
-        lambda page: page.value("resync_gateway_engine_rtt_timestamp_seconds", **here) > time_of_check + 1,
-    )
+    wait_for_checks(gateway, "quick checks", lambda trip_s: trip_s < SLOW_S)
+    put_50_ms_away(relays)
+    wait_for_checks(gateway, "slow checks", lambda trip_s: trip_s > 0.1)
     complete(fleet.engines[0], prompt_of(10, seed=2))
     labels = {"gateway": gateway.pod_key, "pod_key": "default/engine-0"}
     page = observer.wait_for("staleness", lambda page: page.value("resync_staleness_seconds", **labels) >= 1)
@@ -183,12 +197,10 @@ def test_metrics_that_fall_silent_differ_from_what_the_index_says(
 
 
 def under_load(fleet: Any, *flags: str) -> tuple[Any, Any, Any]:
-    """Gateway, observer and traffic, once the index was right under load without a delay."""
+    """Gateway, observer and traffic, once blocks are evicted without a delay."""
     gateway, observer = quiet(fleet, *flags)
     traffic = fleet.traffic(gateway)
-    busy = observer.wait_for("evictions", lambda page: removed(page) > 60, timeout_s=30)
-    assert busy.total("resync_divergent_cuts_total") == 0
-    assert gateway.page().total("resync_gateway_source_exact") == 3
+    observer.wait_for("evictions", lambda page: removed(page) > 60, timeout_s=30)
     return gateway, observer, traffic
 
 
@@ -201,6 +213,8 @@ def put_50_ms_away(relays: Any) -> None:
 def test_a_delay_alone_makes_nothing_wrong(fleet: Any) -> None:
     relays = fleet.relays()
     gateway, observer, _traffic = under_load(fleet)
+    assert observer.page().total("resync_divergent_cuts_total") == 0
+    assert gateway.page().total("resync_gateway_source_exact") == 3
     put_50_ms_away(relays)
     pages = [after_another_cut(observer) for _ in range(24)]
     assert [page.divergence() for page in pages if page.divergence()] == []
@@ -214,14 +228,33 @@ def late_s(page: Any) -> float:
     return float(max(stale))
 
 
+def wait_for_calm(troubles: Callable[[], float]) -> float:
+    """How many there have been, once none is added for CALM_S.
+
+    A machine that stands still for 80 ms loses a connection with a short heartbeat, without any delay.
+    """
+    seen, since_s = troubles(), time.monotonic()
+
+    def calm() -> bool:
+        nonlocal seen, since_s
+        if (now := troubles()) != seen:
+            seen, since_s = now, time.monotonic()
+        return time.monotonic() - since_s >= CALM_S
+
+    wait_until(calm, what=f"{CALM_S:g} s without trouble", timeout_s=60, every_s=0.1)
+    return seen
+
+
 def test_a_short_heartbeat_loses_a_silent_engine_again_and_again(fleet: Any) -> None:
     """Without anything said in between every connection is given up before its first answer can be there."""
     relays = fleet.relays()
     gateway = fleet.gateway("--flaw", "short-heartbeat").wait_until_whole(engines=3)
-    assert gateway.page().total(LOST) == 0
+    before = wait_for_calm(lambda: gateway.page().total(LOST))
     put_50_ms_away(relays)
     gateway.wait_for(
-        "connections that are lost again and again", lambda page: page.total(LOST) >= 9, timeout_s=20
+        "connections that are lost again and again",
+        lambda page: page.total(LOST) >= before + 9,
+        timeout_s=9 * CALM_S,
     )
 
 
@@ -233,6 +266,9 @@ def test_a_short_heartbeat_is_late_or_wrong_from_the_first_silence_on(fleet: Any
     """
     relays = fleet.relays()
     gateway, observer, traffic = under_load(fleet, "--flaw", "short-heartbeat")
+    wait_for_calm(lambda: gateway.page().total(LOST) + observer.page().total("resync_divergent_cuts_total"))
+    gateway.wait_for("what it is", lambda page: page.total("resync_gateway_source_exact") == 3)
+    observer.wait_for("a right index", lambda page: page.divergence() == {})
     traffic.stop()
     before = gateway.page().by_pod(LOST)
     put_50_ms_away(relays)
