@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import urllib.error
 from typing import Any
 
@@ -13,6 +14,7 @@ from resync.kits.waits import wait_until
 pytestmark = pytest.mark.integration
 
 E0 = "default/engine-0"
+STOP_S_MAX = 2.0
 
 
 @pytest.fixture
@@ -151,11 +153,22 @@ def test_a_restart_is_known_before_the_new_life_says_a_word(
     assert msgspec.json.decode(engine.get("/truth"))["published_seq"] == -1
 
 
-def test_stopping_is_quick_and_clean(fleet: Any, gateway: Any) -> None:
-    fleet.traffic(gateway, rate=20)
+def stopping_s(fleet: Any) -> float:
+    """How long a gateway takes to end, and ends well, under traffic."""
+    gateway = fleet.gateway()
+    traffic = fleet.traffic(gateway, rate=20)
     gateway.wait_for("requests", lambda page: page.total("aibrix_prefix_cache_routing_decisions_total") > 10)
+    began_s = time.monotonic()
     assert gateway.stop() == 0
+    took_s = time.monotonic() - began_s
+    traffic.stop()
     assert "Traceback" not in gateway.log()
+    return took_s
+
+
+def test_stopping_is_quick_and_clean(fleet: Any) -> None:
+    """A busy machine only adds: the quickest of three tells."""
+    assert any(stopping_s(fleet) <= STOP_S_MAX for _ in range(3))
 
 
 @pytest.mark.parametrize(
