@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from resync.kits.waits import wait_until
 
 GATEWAY = "default/gateway-0"
 ENGINES = ("default/engine-0", "default/engine-1")
-STOP_S_MAX = 2.0
+STOP_TIMEOUT_S = 30.0
+"""On whatever machine; that it is quick is a test of its own."""
 
 
 def row(block: int) -> tuple[int, int, int, int]:
@@ -68,6 +69,7 @@ class GatewayScript:
 
     pods: dict[str, tuple[int, set[int]]] = field(default_factory=dict)
     status: int = 200
+    takes_s: float = 0.0
 
     def index(self) -> web.Response:
         """The index view."""
@@ -137,6 +139,7 @@ class Stage:
 
     async def _serve_gateway(self) -> None:
         async def index(_request: web.Request) -> web.Response:
+            await asyncio.sleep(self.gateway.takes_s)
             return self.gateway.index()
 
         await self._serve(GATEWAY, "/index", index)
@@ -188,15 +191,19 @@ class ObserverProcess:
         assert page is not None
         return page
 
+    def kill(self) -> None:
+        """End it as the kernel would, unless it has ended."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
     def stop(self) -> int:
         """End it as kubelet would; its exit status."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_S_MAX)
+            return self.process.wait(STOP_TIMEOUT_S)
         finally:
-            self.process.kill()
-            self.process.wait()
-            self._log.close()
+            self.kill()
 
 
 class Page:
@@ -233,12 +240,23 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.fixture
-def observer(stage: Stage, tmp_path: Path) -> Iterator[ObserverProcess]:
+def observe(stage: Stage, tmp_path: Path) -> Iterator[Callable[[], ObserverProcess]]:
+    """Starts one more observer of a stage on which both sides agree."""
     stage.agree()
-    running = ObserverProcess(tmp_path / "observer.log", *arguments(stage))
-    yield running
-    if running.process.poll() is None:
-        running.stop()
+    started: list[ObserverProcess] = []
+
+    def start() -> ObserverProcess:
+        started.append(ObserverProcess(tmp_path / f"observer-{len(started)}.log", *arguments(stage)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def observer(observe: Callable[[], ObserverProcess]) -> ObserverProcess:
+    return observe()
 
 
 def arguments(stage: Stage) -> list[str]:
