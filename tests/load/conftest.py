@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from aiohttp import web
 from resync.kits.waits import wait_until
 
 TIMEOUT_S = 15.0
+ACCEPT_TURNS = 3
+"""Of an event loop, until an accepted connection is known to its server: before that nobody ends it."""
 
 
 @dataclass
@@ -114,10 +117,14 @@ class Gateway:
         )
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(runner, listener).start()
         self.url = "http://{}:{}".format(*runner.addresses[0])
         self._up.set()
         await self._stop.wait()
+        self._loop.remove_reader(listener)
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
         await runner.cleanup()
 
     async def _health(self, _: web.Request) -> web.Response:

@@ -22,6 +22,8 @@ from resync.kits.waits import wait_until
 
 GATEWAY = "default/gateway-0"
 ENGINES = ("default/engine-0", "default/engine-1")
+ACCEPT_TURNS = 3
+"""Of an event loop, until an accepted connection is known to its server: before that nobody ends it."""
 STOP_TIMEOUT_S = 30.0
 """On whatever machine; that it is quick is a test of its own."""
 
@@ -97,7 +99,7 @@ class Stage:
         self.ports: dict[str, int] = {}
         self._keepers: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
-        self._runners: dict[str, web.AppRunner] = {}
+        self._runners: dict[str, tuple[web.AppRunner, socket.socket]] = {}
         self._thread = threading.Thread(target=self._loop.run_forever, name="stage")
         self._thread.start()
         for pod_key, script in self.engines.items():
@@ -112,7 +114,7 @@ class Stage:
 
     def kill_engine(self, pod_key: str) -> None:
         """Close the stand-in's socket, and see to it that nobody else gets its port meanwhile."""
-        self._do(self._runners.pop(pod_key).cleanup())
+        self._do(self._end(pod_key))
         keeper = socket.socket()
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         keeper.bind(("127.0.0.1", self.ports[pod_key]))
@@ -120,8 +122,8 @@ class Stage:
 
     def close(self) -> None:
         """Stop everything."""
-        for runner in self._runners.values():
-            self._do(runner.cleanup())
+        for name in list(self._runners):
+            self._do(self._end(name))
         for keeper in self._keepers:
             keeper.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -153,9 +155,17 @@ class Stage:
         application.router.add_get("/health", health)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self._runners[name] = runner
+        listener = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(runner, listener).start()
+        self._runners[name] = runner, listener
         self.ports[name] = runner.addresses[0][1]
+
+    async def _end(self, name: str) -> None:
+        runner, listener = self._runners.pop(name)
+        self._loop.remove_reader(listener)
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        await runner.cleanup()
 
 
 class ObserverProcess:
