@@ -141,7 +141,9 @@ class Stage:
 
     async def _serve_gateway(self) -> None:
         async def index(_request: web.Request) -> web.Response:
-            await asyncio.sleep(self.gateway.takes_s)
+            over = asyncio.Event()
+            asyncio.get_running_loop().call_later(self.gateway.takes_s, over.set)
+            await over.wait()
             return self.gateway.index()
 
         await self._serve(GATEWAY, "/index", index)
