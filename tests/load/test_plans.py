@@ -51,6 +51,12 @@ def test_the_shares_that_bypass_and_are_audited_are_those_asked_for() -> None:
     assert not any(request.audited for request in bypassing)
 
 
+def test_the_engines_are_bypassed_to_in_turn_so_that_none_is_without_traffic_for_long() -> None:
+    bypassing = [request.engine for request in first(900) if request.engine is not None]
+    assert bypassing[:3] == [f"http://{engine}" for engine in ENGINES.split(",")]
+    assert all(bypassing[at] == bypassing[at + 3] for at in range(len(bypassing) - 3))
+
+
 def test_without_engines_nothing_bypasses_and_nothing_is_audited() -> None:
     requests = list(itertools.islice(planned(parse([])), 200))
     assert not any(request.engine or request.audited for request in requests)

@@ -1,5 +1,10 @@
-"""Which request comes next: a pure, seeded sequence. Time enters only as when a request is due."""
+"""Which request comes next: a pure, seeded sequence. Time enters only as when a request is due.
 
+What bypasses the gateway goes to the engines in turn. An engine that is cut off from the gateway has nothing
+else to publish; left to the dice, one in two hundred windows of 5 s would hold at most one such request.
+"""
+
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +29,7 @@ def planned(options: Options) -> Iterator[Planned]:
     """All requests of a load, for ever. One seed is one sequence, whatever becomes of the requests."""
     dice = random.Random(options.seed)
     families = Families(options.shape, dice)
+    turns = itertools.cycle(options.engines)
     due_s, renewal_s = 0.0, 1 / options.renewals
     for gap_s in gaps_s(options.pacing, rate=options.rate, dice=dice):
         due_s += gap_s
@@ -31,7 +37,7 @@ def planned(options: Options) -> Iterator[Planned]:
             families.renew()
             renewal_s += 1 / options.renewals
         prompt = families.prompt() if _shares(options, dice) else _alone(options, dice)
-        engine = _bypass(options, dice)
+        engine = next(turns) if options.engines and dice.random() < options.bypass_share else None
         audited = bool(options.engines) and engine is None and dice.random() < options.audit_share
         yield Planned(due_s, prompt, engine, audited)
 
@@ -43,9 +49,3 @@ def _shares(options: Options, dice: random.Random) -> bool:
 def _alone(options: Options, dice: random.Random) -> list[int]:
     blocks = dice.randint(options.shape.prefix_min, options.shape.prefix_max)
     return filler(blocks, options.shape.block_size, dice)
-
-
-def _bypass(options: Options, dice: random.Random) -> str | None:
-    if dice.random() < options.bypass_share and options.engines:
-        return dice.choice(options.engines)
-    return None
