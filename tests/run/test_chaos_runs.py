@@ -63,9 +63,9 @@ VOIDS: dict[str, tuple[dict[str, object], str]] = {
     "lease held": ({"lease_held": True}, "another run"),
     "a metric does not move": ({"lacks": "resync_load_sent_total"}, "resync_load_sent_total"),
     "no effect": ({"no_effect": True}, "reports the fault injected"),
-    "effect lost": ({"effect_lost_after_s": 1.2, "duration_s": 2.5}, "lost its effect"),
+    "effect lost": ({"effect_lost_after_s": 1.2, "duration_s": 3.5}, "lost its effect"),
     "prometheus dies": (
-        {"prometheus_dies_after_s": 1.0, "duration_s": 6.0},
+        {"prometheus_dies_after_s": 1.0, "duration_s": 7.0},
         "nothing could be seen|does not answer",
     ),
     "injection fails": ({"inject_fails": True}, "did not inject"),

@@ -14,11 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 
 from resync.cluster.completions import Completion
-from resync.run import courses
+from resync.kits.waits import wait_until
+from resync.run import courses, runs
 from resync.run.control import *  # noqa: F403 - this module is that control, over another world
 from resync.run.errors import RefusedError, UnmeasuredError
 from resync.run.joining import Lab, LabState
 from resync.run.observations import PodSeen, Series
+from resync.run.records import Record, kind_of
 from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind, World
 
 INTERVAL_S = 0.1
@@ -242,7 +244,7 @@ class MadeWorld:
             plural="networkchaos",
             fault_kind="NetworkChaos",
             action="delay",
-            duration_s=float(str(self.knobs.get("duration_s", 1.4))),
+            duration_s=float(str(self.knobs.get("duration_s", 2.4))),
             run=run_id,
             manifest=manifest.encode(),
         )
@@ -338,6 +340,17 @@ def join_made_lab() -> Lab:
     return Lab(LabState(pid_start_ticks=0, pid=os.getpid(), kubeconfig="none", prometheus_url="none"))
 
 
+class HeldRun(runs.Run):
+    """Goes on after the record of one kind only when a signal has come: no machine is too slow to send it."""
+
+    def note(self, record: Record) -> None:
+        super().note(record)
+        if kind_of(record) == os.environ["MADE_HOLD_AT"]:
+            wait_until(lambda: bool(self.signals.count), what="a signal", timeout_s=20.0, every_s=0.002)
+
+
 if os.environ.get("MADE_CONTROL"):
     courses.open_world = open_made_world
     courses.join_lab = join_made_lab
+    if os.environ.get("MADE_HOLD_AT"):
+        vars(runs)["Run"] = HeldRun
