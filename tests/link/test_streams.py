@@ -71,7 +71,7 @@ def test_a_half_closed_connection_still_answers_and_then_ends(rig: "Rig") -> Non
             async def none_open() -> bool:
                 return net.link.statistics().open_connections == 0
 
-            await wait_until_async(none_open, what="the relayed connection to end", timeout_s=2)
+            await wait_until_async(none_open, what="the relayed connection to end", timeout_s=10)
 
     asyncio.run(scenario())
 
@@ -80,8 +80,9 @@ def test_a_refused_upstream_resets_the_caller(rig: "Rig") -> None:
     async def scenario() -> None:
         async with rig.network() as net, net.stack:
             gateway = await net.pod("gateway", 2)
-            listener = await asyncio.start_server(lambda _r, w: w.close(), "127.251.1.4", 0)
-            engine = rig.server("engine", 4, listener.sockets[0].getsockname()[1])
+            engine = rig.server("engine", 4)
+            listener = await asyncio.start_server(lambda _r, w: w.close(), engine.bind_ip, 0)
+            engine.port = listener.sockets[0].getsockname()[1]
             listener.close()
             await listener.wait_closed()
             await net.link.open_pod(engine.endpoints)
@@ -175,8 +176,9 @@ def test_the_link_says_what_is_wrong(rig: "Rig") -> None:
                 await net.link.close_pod("stranger")
             with pytest.raises(LinkError, match="already opened"):
                 await net.link.open_pod(engine.endpoints)
+            twin_ip = rig.server("twin", 9).bind_ip
             with pytest.raises(AddressInUseError, match="resync lab down"):
-                await net.link.open_pod(Endpoints("twin", engine.pod_ip, "127.251.1.9", (engine.port,)))
+                await net.link.open_pod(Endpoints("twin", engine.pod_ip, twin_ip, (engine.port,)))
             with pytest.raises(UnknownPodError):
                 await net.link.close_pod("twin")
 
