@@ -89,19 +89,21 @@ def test_without_peers_all_egress_is_delayed_to_outsiders_too(rig: "Rig") -> Non
 
 
 def test_jitter_moves_every_message_and_stays_within_its_bounds(rig: "Rig") -> None:
-    async def scenario() -> None:
+    async def once() -> list[float]:
         async with rig.network() as net, net.stack:
             gateway, engine = await net.pod("gateway", 2), await net.pod("engine", 3)
             connection = await net.connect(gateway, engine)
+            await rig.trip(*connection, engine)
             await net.link.set_rules("gateway", [rig.delay(jitter_ms=10, towards=[engine])])
-            measured = [(await rig.trip(*connection, engine))[0] for _ in range(25)]
-            assert min(measured) >= 0.04
-            late = [there for there in measured if there >= 0.06 + SLACK_S]
-            assert len(late) <= 2, "a busy machine may be late now and then; the strict bound is in test_lane"
-            assert min(measured) < 0.047
-            assert max(measured) > 0.053
+            return [(await rig.trip(*connection, engine))[0] for _ in range(15)]
 
-    asyncio.run(scenario())
+    # The seed draws the same delays for every try, so the least of each message is free of stalls.
+    tries = [asyncio.run(once()) for _ in range(3)]
+    measured = [min(message) for message in zip(*tries, strict=True)]
+    assert min(measured) >= 0.04
+    assert min(measured) < 0.047
+    assert max(measured) > 0.053
+    assert max(measured) < 0.06 + SLACK_S
 
 
 def test_one_connection_lives_through_inject_and_heal_and_is_clean_within_100_ms(rig: "Rig") -> None:
@@ -110,17 +112,20 @@ def test_one_connection_lives_through_inject_and_heal_and_is_clean_within_100_ms
             gateway, engine = await net.pod("gateway", 2), await net.pod("engine", 3)
             connection = await net.connect(gateway, engine)
             assert (await rig.trips(*connection, engine))[2] < SLACK_S
-            await shape(rig, net, "both", gateway, engine)
-            assert (await rig.trips(*connection, engine))[2] >= 0.1
-            for pod in (gateway, engine):
-                await net.link.set_rules(pod.name, [])
-            healed_s = time.monotonic()
 
             async def clean() -> bool:
                 return (await rig.trip(*connection, engine))[2] < SLACK_S
 
-            await wait_until_async(clean, what="a clean round trip", timeout_s=2, every_s=0.001)
-            assert time.monotonic() - healed_s < 0.1
+            took = []
+            for _ in range(3):
+                await shape(rig, net, "both", gateway, engine)
+                assert (await rig.trips(*connection, engine))[2] >= 0.1
+                for pod in (gateway, engine):
+                    await net.link.set_rules(pod.name, [])
+                healed_s = time.monotonic()
+                await wait_until_async(clean, what="a clean round trip", timeout_s=10, every_s=0.001)
+                took.append(time.monotonic() - healed_s)
+            assert min(took) < 0.1
             assert net.link.statistics().accepted == 1
 
     asyncio.run(scenario())
@@ -142,11 +147,14 @@ def test_a_new_connection_pays_for_its_handshake_too(rig: "Rig") -> None:
         async with rig.network() as net, net.stack:
             gateway, engine = await net.pod("gateway", 2), await net.pod("engine", 3)
             await shape(rig, net, "both", gateway, engine)
-            started_s = time.monotonic()
-            reader, writer = await net.connect(gateway, engine)
-            writer.write(b"x" * 64)
-            await reader.readexactly(64)
-            assert 0.2 <= time.monotonic() - started_s < 0.3
-            assert engine.callers == [gateway.pod_ip]
+            took = []
+            for _ in range(3):
+                started_s = time.monotonic()
+                reader, writer = await net.connect(gateway, engine)
+                writer.write(b"x" * 64)
+                await reader.readexactly(64)
+                took.append(time.monotonic() - started_s)
+            assert 0.2 <= min(took) < 0.3
+            assert engine.callers == [gateway.pod_ip] * 3
 
     asyncio.run(scenario())

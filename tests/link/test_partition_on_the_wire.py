@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from resync.kits.waits import wait_until_async
 from resync.lab.link import Destination, Rule
+from resync.lab.link.retransmission import after_losses_s
 
 if TYPE_CHECKING:
     from tests.link.conftest import Net, Rig, Server
@@ -39,7 +41,7 @@ async def three_pods(net: "Net") -> tuple["Server", "Server", "Server"]:
 
 @pytest.mark.parametrize("side", ["egress of the caller", "ingress of the callee", "egress of the callee"])
 def test_a_cut_silences_a_connection_and_what_waited_goes_at_a_retransmission(rig: "Rig", side: str) -> None:
-    async def scenario() -> None:
+    async def late_s() -> float:
         async with rig.network() as net:
             gateway, engine, other = await three_pods(net)
             reader, writer = await net.connect(gateway, engine)
@@ -55,18 +57,20 @@ def test_a_cut_silences_a_connection_and_what_waited_goes_at_a_retransmission(ri
             writer.write(b"x" * 64)
             there, back, _ = await rig.trips(*spared, other)
             assert max(there, back) < 0.05
-            assert await silent(reader, sent_s + 0.3 - time.monotonic())
+            # What was sent is in the link by now: the first try again falls into this silence.
+            assert await silent(reader, after_losses_s(1) + 0.05)
             await net.link.set_rules(uid, [])
             await reader.readexactly(64)
-            # First tried again after 0.2 s and then after 0.6 s, which is the first time after the cut.
-            assert 0.55 < time.monotonic() - sent_s < 0.75
+            return time.monotonic() - sent_s
 
-    asyncio.run(scenario())
+    due_s = after_losses_s(2)
+    late = [asyncio.run(late_s()) for _ in range(3)]
+    assert due_s - 0.01 <= min(late) < due_s + 0.15
 
 
 @pytest.mark.parametrize("ingress", [False, True])
 def test_a_connect_in_a_partition_hangs_until_the_kernel_tries_again(rig: "Rig", *, ingress: bool) -> None:
-    async def scenario() -> None:
+    async def connected_s() -> float:
         async with rig.network() as net:
             gateway, engine, other = await three_pods(net)
             uid, rule = ("engine", cut(gateway, ingress=True)) if ingress else ("gateway", cut(engine))
@@ -79,11 +83,12 @@ def test_a_connect_in_a_partition_hangs_until_the_kernel_tries_again(rig: "Rig",
             assert not done
             await net.link.set_rules(uid, [])
             reader, writer = await connecting
-            assert 0.9 < time.monotonic() - started_s < 1.5
+            took_s = time.monotonic() - started_s
             await rig.trip(reader, writer, engine)
             assert net.link.statistics().accepted == 3
+            return took_s
 
-    asyncio.run(scenario())
+    assert 0.9 < min(asyncio.run(connected_s()) for _ in range(3)) < 1.5
 
 
 def test_without_peers_everybody_is_cut_off_and_outsiders_too(rig: "Rig") -> None:
@@ -113,8 +118,12 @@ def test_a_cut_of_one_way_lets_the_other_speak_until_it_misses_acknowledgements(
             seen = len(engine.arrivals)
             await net.link.set_rules("engine", [cut(gateway)])
             writer.write(b"x" * 64)
+
+            async def there() -> bool:
+                return len(engine.arrivals) == seen + 1
+
+            await wait_until_async(there, what="the first message to arrive", timeout_s=10, every_s=0.01)
             assert await silent(reader, 0.25)
-            assert len(engine.arrivals) == seen + 1
             writer.write(b"y" * 64)
             assert await silent(reader)
             assert len(engine.arrivals) == seen + 1
@@ -195,9 +204,12 @@ def test_a_narrow_link_takes_as_long_as_its_rate_says(rig: "Rig") -> None:
             await net.link.set_rules(
                 "gateway", [Rule("tbf", {"rate": "1mbps", "limit": 1000, "buffer": 10_000})]
             )
-            started_s = time.monotonic()
-            writer.write(b"x" * 310_000)
-            await reader.readexactly(310_000)
-            assert 0.29 < time.monotonic() - started_s < 0.45
+            took = []
+            for _ in range(3):
+                started_s = time.monotonic()
+                writer.write(b"x" * 310_000)
+                await reader.readexactly(310_000)
+                took.append(time.monotonic() - started_s)
+            assert 0.29 < min(took) < 0.45
 
     asyncio.run(scenario())
