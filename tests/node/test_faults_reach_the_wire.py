@@ -21,18 +21,21 @@ OCTETS = {"to": 238, "from": 239, "both": 240}
 
 
 async def round_trip_s(rig: "Rig", machine: "Machine", source: str, target: str) -> float:
-    """The middle of five round trips over one connection, from one pod's address to another's."""
+    """The least of eight round trips over one connection, from one pod's address to another's.
+
+    A busy machine can only add: if the least is not too short, none was.
+    """
     pod_ip = (await machine.pod(target))["status"]["podIP"]
     own_ip = (await machine.pod(source))["status"]["podIP"].replace(".0.", ".1.", 1)
     reader, writer = await asyncio.open_connection(pod_ip, rig.port, local_addr=(own_ip, 0))
     measured = []
-    for _ in range(6):
+    for _ in range(9):
         started_s = time.monotonic()
         writer.write(b"ping")
         await reader.readexactly(4)
         measured.append(time.monotonic() - started_s)
     writer.close()
-    return sorted(measured[1:])[2]
+    return min(measured[1:])
 
 
 def spec(direction: str) -> Object:
@@ -72,7 +75,7 @@ def test_a_delay_is_felt_between_its_pods_only_and_gone_when_deleted(
                 conditions = (found.get("status") or {}).get("conditions") or []
                 return {"type": "AllInjected", "status": "True"} in conditions
 
-            await wait_until_async(injected, what="the delay to be injected", timeout_s=5, every_s=0.02)
+            await wait_until_async(injected, what="the delay to be injected", timeout_s=15, every_s=0.02)
             slow_s = await round_trip_s(rig, machine, "gateway-0", "engine-0")
             assert expected_s <= slow_s < expected_s + 0.02
             assert await round_trip_s(rig, machine, "load-0", "engine-0") < 0.02
@@ -81,6 +84,6 @@ def test_a_delay_is_felt_between_its_pods_only_and_gone_when_deleted(
             async def clean() -> bool:
                 return await round_trip_s(rig, machine, "gateway-0", "engine-0") < 0.02
 
-            await wait_until_async(clean, what="the delay to be gone", timeout_s=3)
+            await wait_until_async(clean, what="the delay to be gone", timeout_s=15)
 
     asyncio.run(scenario())
