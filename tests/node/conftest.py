@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,11 @@ def container_status(found: Object) -> Object:
     return status
 
 
+def started_at(found: Object) -> datetime:
+    """When the process of the pod's container was started, in whole seconds, as the node has it."""
+    return datetime.fromisoformat(container_status(found)["state"]["running"]["startedAt"])
+
+
 def marked_processes(*marks: str) -> list[int]:
     """Pids of this computer's processes with all of the marks in their environment or command line."""
     found = []
@@ -159,6 +165,7 @@ class Rig:
     machine = staticmethod(machine)
     is_ready = staticmethod(is_ready)
     container_status = staticmethod(container_status)
+    started_at = staticmethod(started_at)
     marked_processes = staticmethod(marked_processes)
     port = PORT
     echo = ECHO
