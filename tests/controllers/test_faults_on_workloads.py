@@ -43,14 +43,22 @@ def test_a_failing_pod_stays_and_comes_back_as_itself(rig: Any) -> None:
             await place.kube.create(DEPLOYMENTS, "default", rig.deployment(2))
             await place.until_ready(2)
             before = await place.names(PODS)
-            await place.kube.create(POD_CHAOS, "default", chaos("pod-failure", "all", duration="2s"))
 
-            async def none_ready() -> bool:
+            async def available() -> int:
                 found = await place.kube.get(DEPLOYMENTS, "default", "web")
-                return not found["status"].get("availableReplicas")
+                return found["status"].get("availableReplicas") or 0
 
-            await place.until(none_ready, "both pods to fail")
+            async def both_available() -> bool:
+                return await available() == 2
+
+            async def none_available() -> bool:
+                return await available() == 0
+
+            await place.until(both_available, "the deployment to say that both are there")
+            await place.kube.create(POD_CHAOS, "default", chaos("pod-failure", "all", duration="60s"))
+            await place.until(none_available, "both pods to fail")
             assert await place.names(PODS) == before
+            await place.kube.delete(POD_CHAOS, "default", "f")
             await place.until_ready(2)
             assert await place.names(PODS) == before
 
