@@ -32,6 +32,8 @@ from resync.lab.node.vocabulary import Chain, IPSet, Tc
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "recordings" / "chaos-mesh"
 PODS_OF_RECORDING = {"a-0": ("a", "10.1.0.10"), "a-1": ("a", "10.1.0.11"), "b-0": ("b", "10.1.0.12")}
 PAUSE = "experiment.chaos-mesh.org/pause"
+PATIENCE_S = 30.0
+"""How long what must come is waited for; nothing is claimed about it, and it outlasts a fault of 9 s."""
 
 
 @dataclass
@@ -113,7 +115,7 @@ class Field:
         return await self.kube.get(self.kinds[name], self.namespace, name)
 
     async def until(
-        self, name: str, holds: Callable[[Object], bool], *, what: str, timeout_s: float = 10.0
+        self, name: str, holds: Callable[[Object], bool], *, what: str, timeout_s: float = PATIENCE_S
     ) -> Object:
         async def look() -> Object | None:
             found = await self.chaos(name)
@@ -123,7 +125,7 @@ class Field:
         assert found is not None
         return found
 
-    async def until_condition(self, name: str, *conditions: str, timeout_s: float = 10.0) -> Object:
+    async def until_condition(self, name: str, *conditions: str, timeout_s: float = PATIENCE_S) -> Object:
         return await self.until(
             name,
             lambda found: set(conditions) <= set(true_conditions(found)),
@@ -164,12 +166,25 @@ class Field:
                 return True
             return False
 
-        await wait_until_async(gone, what=f"{name} to be gone", timeout_s=10, every_s=0.02)
+        await wait_until_async(gone, what=f"{name} to be gone", timeout_s=PATIENCE_S, every_s=0.02)
 
     async def cluster_events(self, name: str) -> list[Object]:
         items, _ = await self.kube.list(EVENTS, self.namespace)
         mine = [item for item in items if item["involvedObject"]["name"] == name]
         return sorted(mine, key=lambda item: str(item["metadata"]["name"]))
+
+    async def until_told(
+        self, name: str, holds: Callable[[list[Object]], bool], *, what: str
+    ) -> list[Object]:
+        """The events about it, once they hold: they are written beside its status, not with it."""
+
+        async def look() -> list[Object] | None:
+            events = await self.cluster_events(name)
+            return events if holds(events) else None
+
+        found = await wait_until_async(look, what=f"{name}: {what}", timeout_s=PATIENCE_S, every_s=0.02)
+        assert found is not None
+        return found
 
     def asked(self, pod: str) -> list[Object]:
         """What the daemon was asked about a pod, repetitions left out."""

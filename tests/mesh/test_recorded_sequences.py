@@ -41,11 +41,12 @@ CASES = (
     "bandwidth",
     "netem",
 )
-DURATION = "3s"
+# Long enough to be injected, and paused, and injected again on a busy machine before it is over.
+DURATION = "9s"
 WALK_S = 40.0
 
 
-def spec_of(rig: "Rig", name: str, duration: str = DURATION) -> Object:
+def spec_of(rig: "Rig", name: str, duration: str) -> Object:
     """The spec a marker of the recording names."""
     marked = [line["spec"] for line in rig.recorded("daemon-requests.jsonl") if line.get("marker") == name]
     spec = marked[-1]
@@ -139,8 +140,7 @@ def recorded_requests(rig: "Rig", name: str, pod: str) -> list[Object]:
 @pytest.fixture(scope="module")
 def gone_through(rig: "Rig", api: ApiProcess) -> dict[str, "Field"]:
     """Every case from its creation to its deletion, each in a namespace of its own, all under one mesh."""
-    # Long enough for all of them to be injected on a busy machine, so that none is over before it began.
-    specs = {name: spec_of(rig, name, "9s") for name in CASES}
+    specs = {name: spec_of(rig, name, DURATION) for name in CASES}
     daemon, over = rig.daemon(), {}
 
     async def walk(name: str) -> None:
@@ -326,8 +326,8 @@ def failures_of(count: int) -> Callable[[Object], bool]:
 
 
 TROUBLES = {
-    "pause": ("5s", pausing),
-    "nomatch": ("2s", expiring_with_nothing_selected),
+    "pause": (DURATION, pausing),
+    "nomatch": (DURATION, expiring_with_nothing_selected),
     "notarget": ("60s", deleted_with_nothing_selected),
     "down": ("60s", with_the_node_away),
     "daemonerr": ("60s", with_errors_both_ways),
@@ -376,7 +376,7 @@ def test_the_same_is_told_in_the_same_words(rig: "Rig", api: ApiProcess, name: s
 
     async def scenario() -> None:
         async with rig.field(api, f"told-{name}") as field:
-            await field.create(name, spec or spec_of(rig, name, "5s"), kind=kind)
+            await field.create(name, spec or spec_of(rig, name, DURATION), kind=kind)
             await play(field, name)
             expected = told(recorded_events(rig, f"{kind.kind}/{name}"))
 
@@ -385,7 +385,7 @@ def test_the_same_is_told_in_the_same_words(rig: "Rig", api: ApiProcess, name: s
                 own = told([{**event, "component": event["source"]["component"]} for event in events])
                 return own == expected
 
-            await wait_until_async(all_told, what="exactly these events", timeout_s=5, every_s=0.02)
+            await wait_until_async(all_told, what="exactly these events", timeout_s=30, every_s=0.02)
 
     asyncio.run(scenario())
 
