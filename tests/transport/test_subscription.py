@@ -419,8 +419,9 @@ SPOILED = {
 @pytest.mark.scenario("errors/answer-exhausted-while-awaiting")
 async def test_what_stays_incomplete_is_given_up_and_said(stand: Stand, name: str) -> None:
     answer, reason = SPOILED[name]
+    # Longer than a stall: only an answer that never comes may count as none.
     settings = TransportSettings(
-        replay_idle_ms=400, replay_timeout_ms=400, subscriber=SubscriberSettings(tries_limit=2)
+        replay_idle_ms=1_500, replay_timeout_ms=1_500, subscriber=SubscriberSettings(tries_limit=2)
     )
     with Publisher() as engine:
         async with stand.following(stand.source(engine), settings) as subscription:
@@ -455,7 +456,7 @@ async def test_a_ring_that_has_lost_its_beginning_degrades_visibly(stand: Stand)
 @pytest.mark.scenario("errors/retry-due-while-live", "errors/retry-answered-while-live")
 async def test_a_degraded_source_is_tried_again_and_rebuilt(stand: Stand) -> None:
     settings = TransportSettings(
-        replay_timeout_ms=400, subscriber=SubscriberSettings(tries_limit=1, retry_min_s=0.05)
+        replay_timeout_ms=1_500, subscriber=SubscriberSettings(tries_limit=1, retry_min_s=0.05)
     )
     with Publisher() as engine:
         engine.answer_next(answers.silence, answers.silence)
