@@ -79,24 +79,30 @@ def test_nobody_there_never_happened(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    took_s = []
     with Cluster.connect(kubeconfig_for(f"http://127.0.0.1:{port}", tmp_path / "k")) as cluster:
-        began = time.monotonic()
-        with pytest.raises(errors.UnreachableError) as raised:
-            cluster.ready()
-    assert (raised.value.whose, raised.value.definite, raised.value.retryable) == ("network", True, True)
-    assert time.monotonic() - began < 1.0, "refused is refused once"
+        for _ in range(TRIES):
+            began = time.monotonic()
+            with pytest.raises(errors.UnreachableError) as raised:
+                cluster.ready()
+            took_s.append(time.monotonic() - began)
+            found = raised.value
+            assert (found.whose, found.definite, found.retryable) == ("network", True, True)
+    assert min(took_s) < 1.0, "refused is refused once"
 
 
+TRIES = 3
+"""A stall can only add to what a try takes: the shortest is judged."""
 Talk = Callable[[socket.socket], None]
 
 
 @pytest.fixture
-def talking(tmp_path: Path) -> Iterator[Callable[[Talk], Cluster]]:
+def talking(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """A server that treats each connection as told, and a cluster connected to it."""
     opened: list[socket.socket] = []
     clusters: list[Cluster] = []
 
-    def start(talk: Talk) -> Cluster:
+    def start(talk: Talk, timeout_s: float = 5.0) -> Cluster:
         listener = socket.create_server(("127.0.0.1", 0))
         opened.append(listener)
 
@@ -111,7 +117,7 @@ def talking(tmp_path: Path) -> Iterator[Callable[[Talk], Cluster]]:
 
         threading.Thread(target=accept, daemon=True).start()
         path = kubeconfig_for(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "k")
-        clusters.append(Cluster.connect(path, timeout_s=0.3))
+        clusters.append(Cluster.connect(path, timeout_s=timeout_s))
         return clusters[-1]
 
     yield start
@@ -121,24 +127,28 @@ def talking(tmp_path: Path) -> Iterator[Callable[[Talk], Cluster]]:
         cluster.close()
 
 
-def test_silence_may_have_happened(talking: Callable[[Talk], Cluster]) -> None:
-    cluster = talking(lambda _: None)
-    began = time.monotonic()
-    with pytest.raises(errors.NoAnswerError, match="may have happened") as raised:
-        cluster.request("POST", "/api/v1/namespaces", body={})
-    assert (raised.value.definite, raised.value.retryable) == (False, True)
-    assert time.monotonic() - began < 1.0, "one attempt, one limit"
+def test_silence_may_have_happened(talking: Callable[..., Cluster]) -> None:
+    cluster = talking(lambda _: None, timeout_s=0.3)
+    took_s = []
+    for _ in range(TRIES):
+        began = time.monotonic()
+        with pytest.raises(errors.NoAnswerError, match="may have happened") as raised:
+            cluster.request("POST", "/api/v1/namespaces", body={})
+        took_s.append(time.monotonic() - began)
+        assert (raised.value.definite, raised.value.retryable) == (False, True)
+    assert min(took_s) < 1.0, "one attempt, one limit"
 
 
-def test_no_question_is_repeated_behind_our_back(talking: Callable[[Talk], Cluster]) -> None:
+def test_no_question_is_repeated_behind_our_back(talking: Callable[..., Cluster]) -> None:
     connections: list[socket.socket] = []
-    cluster = talking(connections.append)
+    # Every connection has that long to be counted: the one that is made, and one that were made after it.
+    cluster = talking(connections.append, timeout_s=1.5)
     with pytest.raises(errors.NoAnswerError):
         cluster.ready()
     assert len(connections) == 1
 
 
-def test_half_an_answer_may_have_happened(talking: Callable[[Talk], Cluster]) -> None:
+def test_half_an_answer_may_have_happened(talking: Callable[..., Cluster]) -> None:
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
@@ -148,7 +158,7 @@ def test_half_an_answer_may_have_happened(talking: Callable[[Talk], Cluster]) ->
         talking(talk).ready()
 
 
-def test_a_page_is_not_an_api(talking: Callable[[Talk], Cluster]) -> None:
+def test_a_page_is_not_an_api(talking: Callable[..., Cluster]) -> None:
     def talk(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>")

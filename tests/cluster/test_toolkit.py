@@ -118,12 +118,15 @@ def kubeconfig_for(server: str, path: Path) -> Path:
 
 
 def test_a_server_that_hangs_is_given_up(tmp_path: Path, listener: tuple[str, list[socket.socket]]) -> None:
+    took_s = []
     with Cluster.connect(kubeconfig_for(listener[0], tmp_path / "k")) as cluster:
-        began = time.monotonic()
-        with pytest.raises(errors.NoAnswerError):
-            headcount(cluster, "default", ENGINES, timeout_s=0.3)
-    assert time.monotonic() - began < 2.0
-    assert len(listener[1]) == 1, "one question, not repeated"
+        for asked in range(1, 4):
+            began = time.monotonic()
+            with pytest.raises(errors.NoAnswerError):
+                headcount(cluster, "default", ENGINES, timeout_s=1.0)
+            took_s.append(time.monotonic() - began)
+            assert len(listener[1]) == asked, "one question, not repeated"
+    assert min(took_s) < 2.0, "a stall can only add to it"
 
 
 ASK_AS_A_USER = """
