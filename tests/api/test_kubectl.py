@@ -103,10 +103,11 @@ def test_one_look_at_everything(kubectl: Kubectl) -> None:
 
 def test_waiting_and_watching_end(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", sent=POD)
-    kubectl("wait", "--for=jsonpath={.status.phase}=Pending", "pod/a", "--timeout=5s")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Pending", "pod/a", "--timeout=20s")
     patch = '{"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}'
     kubectl("patch", "pod", "a", "--subresource=status", "-p", patch)
-    assert "condition met" in kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=5s").stdout
-    watched = kubectl("get", "pods", "-w", "--request-timeout=1s", ok=True).stdout.splitlines()
+    assert "condition met" in kubectl("wait", "--for=condition=Ready", "pod/a", "--timeout=20s").stdout
+    # The limit holds for every request that kubectl makes, and ends the last of them: the watch.
+    watched = kubectl("get", "pods", "-w", "--request-timeout=4s", ok=True).stdout.splitlines()
     assert watched[0].split()[0] == "NAME"
     assert watched[1].split()[2] == "Running"
