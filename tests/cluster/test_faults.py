@@ -121,7 +121,7 @@ def test_failed_attempts_are_quoted(cluster: Cluster, manifest: Manifest, mesh: 
     with mesh("fails"):
         fault = apply(cluster, manifest, run_id="r1")
         with pytest.raises(errors.NotInjectedError) as raised:
-            await_injected(cluster, fault, 0.5)
+            await_injected(cluster, fault, 3.0)
     assert "engine-0: Apply failed: no daemon on node-0" in str(raised.value)
     assert not raised.value.definite
 

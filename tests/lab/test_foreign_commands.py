@@ -59,7 +59,7 @@ def test_strangers_take_every_place_and_nothing_crashes(fresh_lab: FreshLab, str
         "sum(resync_load_completed_total) > 20",
         "sum(resync_observer_failures_total) > 8",
     ):
-        wait_until(lambda proof=proof: lab.query(proof), what=proof, timeout_s=20)  # type: ignore[misc]
+        wait_until(lambda proof=proof: lab.query(proof), what=proof, timeout_s=45)  # type: ignore[misc]
     assert restarts(lab) == dict.fromkeys(("engine-0", "engine-1", "gateway-0", "load-0", "observer-0"), 0)
 
 
@@ -68,7 +68,7 @@ def test_our_gateway_stands_an_engine_that_publishes_nothing(fresh_lab: FreshLab
     wait_until(
         lambda: lab.query("sum(resync_load_completed_total) > 5"),
         what="requests to be answered",
-        timeout_s=20,
+        timeout_s=45,
     )
     assert restarts(lab) == dict.fromkeys(("engine-0", "gateway-0", "load-0", "observer-0"), 0)
 
