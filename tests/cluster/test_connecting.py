@@ -128,7 +128,7 @@ def talking(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
 
 
 def test_silence_may_have_happened(talking: Callable[..., Cluster]) -> None:
-    cluster = talking(lambda _: None, timeout_s=0.3)
+    cluster = talking(lambda _: None, timeout_s=0.5)
     took_s = []
     for _ in range(TRIES):
         began = time.monotonic()
