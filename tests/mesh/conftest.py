@@ -85,6 +85,7 @@ class Field:
     uids: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, Resource] = field(default_factory=dict)
     seen: dict[str, list[Object]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
 
     async def pod(self, name: str, label: str, ip: str) -> None:
         body = {
@@ -159,11 +160,13 @@ class Field:
         return self.seen[f"{self.kinds[name].plural}/{name}"]
 
     async def until_gone(self, name: str) -> None:
+        """Until it is gone, and whoever follows has been told so: nothing more will be seen of it."""
+
         async def gone() -> bool:
             try:
                 await self.chaos(name)
             except NotFoundError:
-                return True
+                return f"{self.kinds[name].plural}/{name}" in self.ended
             return False
 
         await wait_until_async(gone, what=f"{name} to be gone", timeout_s=PATIENCE_S, every_s=0.02)
@@ -206,6 +209,8 @@ class Field:
             elif change.object["metadata"].get("namespace") == self.namespace:
                 key = f"{resource.plural}/{change.object['metadata']['name']}"
                 self.seen.setdefault(key, []).append(change.object)
+                if change.verb is Verb.DELETED:
+                    self.ended.add(key)
 
 
 def true_conditions(found: Object) -> list[str]:

@@ -247,8 +247,11 @@ def test_a_pod_kill_walks_the_recorded_states_and_stays_injected_until_deleted(
             # A duration is ignored: it happens once.
             await field.create("kill", {**KILL, "duration": "1s"}, kind=POD_CHAOS)
             await field.until_condition("kill", "AllInjected")
-            last = field.seen["pods/b-0"][-1]
-            assert last["metadata"]["deletionTimestamp"]
+
+            async def asked_to_go() -> bool:
+                return "deletionTimestamp" in field.seen["pods/b-0"][-1]["metadata"]
+
+            await wait_until_async(asked_to_go, what="the pod to be asked to go", timeout_s=30)
             await field.delete("kill")
             assert projections(rig, own_states(field, "kill")) == projections(
                 rig, recorded_states(rig, "kill", "podchaos")
