@@ -118,7 +118,7 @@ def test_it_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    wait_until(lambda: not _runs(pid), what="the server to end with its owner", timeout_s=20)
+    wait_until(lambda: not _runs(pid), what="the server to end with its owner", timeout_s=5)
 
 
 def _runs(pid: int) -> bool:
