@@ -266,6 +266,9 @@ def wind_up() -> None:
             world.release_lease()
             run.note(records.LeaseReleased(at=run.now_s(), namespace=run.must_settings().namespace))
         _course.wound_up = True
+        # Nothing asks it any more: it ends while the run is judged, and is waited for at the very end.
+        if _course.lab is not None:
+            _course.lab.dismiss()
 
 
 def hold_signals() -> None:

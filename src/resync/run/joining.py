@@ -55,27 +55,40 @@ class Lab:
         """Of a running lab, with its process when it is ours."""
         self.state = state
         self._process = process
+        self._dismissed = False
 
     @property
     def started_here(self) -> bool:
         """Whether this run started it."""
         return self._process is not None
 
+    def dismiss(self) -> None:
+        """Tell the lab to end if this run started it, and do not wait for that. Idempotent."""
+        if self._process is not None and not self._dismissed:
+            # A second signal would not find a lab that listens.
+            self._dismissed = True
+            self._process.terminate()
+
     def stop(self) -> None:
-        """End the lab if this run started it. Idempotent."""
+        """End the lab if this run started it, and be there until it has. Idempotent."""
+        self.dismiss()
         if self._process is not None:
-            end(self._process)
+            see_ended(self._process)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
     """Ask a child to end, and make it when it does not."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=STOP_LIMIT_S)
+    process.terminate()
+    see_ended(process)
+
+
+def see_ended(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a child that was asked to end, and make it when it does not."""
+    try:
+        process.wait(timeout=STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=STOP_LIMIT_S)
 
 
 def join_or_start(meanwhile: Callable[[], None] = lambda: None) -> Lab:

@@ -17,7 +17,7 @@ from resync.run.judgements import Outcome
 from resync.run.observations import PodSeen
 from resync.run.runs import Run
 from resync.run.samples import Samples, Window
-from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, settle_s
+from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, stored_until_s
 from resync.run.settings import Settings
 from resync.run.worlds import World
 
@@ -205,7 +205,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
     wanting = [""]
 
     def look() -> records.SamplesTaken | None:
-        end_s = run.now_s() - settle_s(world.interval_s())
+        end_s = stored_until_s(run)
         taken = ask(run, "baseline", (end_s - settings.baseline_s, end_s))
         wanting[:] = list(unmoved(Samples(taken), engines))
         return None if wanting else taken
@@ -215,7 +215,7 @@ def _steady_metrics(run: Run, world: World, settings: Settings) -> None:
         taken = wait_until(look, what="every metric to move", timeout_s=limit_s, every_s=world.interval_s())
     except WaitTimeoutError as error:
         # Where events cannot be decoded nothing moves either, and that says more.
-        end_s = run.now_s() - settle_s(world.interval_s())
+        end_s = stored_until_s(run)
         _wire_form(run, (end_s - settings.baseline_s, end_s), wireforms.undecoded)
         raise RefusedError(
             f"{wanting[0]} (waited {limit_s:g} s)",
@@ -248,7 +248,7 @@ def _settled(run: Run, first: records.SamplesTaken) -> records.SamplesTaken:
 
 
 def _baseline_until_now(run: Run, like: records.SamplesTaken) -> records.SamplesTaken:
-    end_s = run.now_s() - settle_s(like.interval_s)
+    end_s = stored_until_s(run)
     return ask(run, "baseline", (end_s - (like.window[1] - like.window[0]), end_s))
 
 

@@ -1,17 +1,20 @@
 """Taking the samples of a phase: which metrics, over which window, and into the evidence.
 
 One table says what a phase is judged from. Counters need what they were before the window, so every query
-reaches back five scrapes; a sample stands in Prometheus only a scrape and its time-out later, so a window is
-read after that.
+reaches back five scrapes; a sample stands in Prometheus only when its scrape is over, so a window is read
+once all of its scrapes are.
 """
+
+from collections.abc import Callable, Sequence
 
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run import records
 from resync.run.errors import UnmeasuredError
-from resync.run.observations import Phase
+from resync.run.observations import Phase, Series
 from resync.run.readings import AGE, PEER, RTT
 from resync.run.runs import Run
 from resync.run.samples import Samples, Window
+from resync.run.settings import Target
 
 LOOKBACK_SCRAPES = 5.0
 SETTLE_SCRAPES = 2.0
@@ -20,6 +23,7 @@ SETTLE_EXTRA_S = 0.1
 
 Facts of Prometheus 2.42 to 3.5.
 """
+LOOKS_PER_SCRAPE = 5.0
 
 COUNTERS = (
     "resync_divergent_cuts",
@@ -83,13 +87,41 @@ def settle_s(interval_s: float) -> float:
     return SETTLE_SCRAPES * interval_s + SETTLE_EXTRA_S
 
 
+def complete_until_s(ups: Sequence[Series], now_s: float, interval_s: float) -> float:
+    """The moment up to which every sample is stored by now, given `up` of every target.
+
+    A target is scraped again only when its last scrape is stored, all of it at once (Prometheus, scrape
+    loop): what it was last scraped at is complete. For one that stays away, time has to tell.
+    """
+    settled_s = now_s - settle_s(interval_s)
+    return max(settled_s, min((up.points[-1][0] for up in ups if up.points), default=settled_s))
+
+
+def stored_until_s(run: Run) -> float:
+    """The moment up to which every sample is in Prometheus. Raises UnmeasuredError when it does not answer.
+
+    Only the lab's Prometheus is known to have scraped by itself: behind a remote write, series of one scrape
+    may come apart.
+    """
+    world = run.must_world()
+    interval_s = world.interval_s()
+    window = (run.now_s() - settle_s(interval_s) - LOOKBACK_SCRAPES * interval_s, run.now_s())
+    ups = world.series(("up",), window) if run.target is Target.LAB else []
+    return complete_until_s(ups, run.now_s(), interval_s)
+
+
 def take(run: Run, phase: Phase, window: Window) -> Samples:
     """The samples of `window`, on disk before anybody judges them.
 
-    Waits until the window has settled. Raises UnmeasuredError when Prometheus does not answer.
+    Waits until they are stored. Raises UnmeasuredError when Prometheus does not answer.
     """
-    wait_for_time(
-        run, window[1] + settle_s(run.must_world().interval_s()), "the window's samples to be stored"
+    interval_s = run.must_world().interval_s()
+    _wait(
+        run,
+        lambda: stored_until_s(run) >= window[1],
+        "the window's samples to be stored",
+        by_s=window[1] + settle_s(interval_s),
+        every_s=interval_s / LOOKS_PER_SCRAPE,
     )
     return keep(run, ask(run, phase, window))
 
@@ -132,9 +164,13 @@ def look(run: Run, metrics: tuple[str, ...], window: Window) -> Samples:
 
 def wait_for_time(run: Run, until_s: float, what: str) -> None:
     """Wait until the wall clock shows `until_s`."""
-    limit_s = max(0.0, until_s - run.now_s()) + 1.0
+    _wait(run, lambda: run.now_s() >= until_s, what, by_s=until_s, every_s=0.02)
+
+
+def _wait(run: Run, reached: Callable[[], bool], what: str, *, by_s: float, every_s: float) -> None:
+    limit_s = max(0.0, by_s - run.now_s()) + 1.0
     try:
-        wait_until(lambda: run.now_s() >= until_s, what=what, timeout_s=limit_s, every_s=0.02)
+        wait_until(reached, what=what, timeout_s=limit_s, every_s=every_s)
     except WaitTimeoutError as error:
         raise UnmeasuredError(
             f"the wall clock went backwards: {error}", next_step="run again once the clock is steady"

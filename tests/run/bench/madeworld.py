@@ -170,6 +170,7 @@ class Numbers:
                     [(t, a[1]) for t, a in zip(times, age, strict=True)],
                 ),
                 ("resync_peer_rtt_seconds", of, [(t, 0.001) for t in times]),
+                ("up", of, [(t, 1.0) for t in times]),
                 ("resync_staleness_seconds", both, [(t, max(0.01, t - self._moving(t, pod))) for t in times]),
                 ("resync_staleness_blocks", both, [(t, 1.0) for t in times]),
                 ("resync_audited_blocks_total", both, [(t, self._audited(t)) for t in times]),
