@@ -72,7 +72,7 @@ class Options:
     help="of those, that end with the prefix: the engine then holds its last block twice",
 )
 @click.option(
-    "--bypass-share", type=_SHARE, default=0.15, show_default=True, help="sent straight to an engine"
+    "--bypass-share", type=_SHARE, default=0.3, show_default=True, help="sent straight to an engine"
 )
 @click.option("--audit-share", type=_SHARE, default=0.75, show_default=True, help="of gateway requests")
 @click.option(
