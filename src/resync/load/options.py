@@ -74,7 +74,7 @@ class Options:
 @click.option(
     "--bypass-share", type=_SHARE, default=0.3, show_default=True, help="sent straight to an engine"
 )
-@click.option("--audit-share", type=_SHARE, default=0.75, show_default=True, help="of gateway requests")
+@click.option("--audit-share", type=_SHARE, default=0.9, show_default=True, help="of gateway requests")
 @click.option(
     "--fill-blocks", type=click.IntRange(min=0), default=400, show_default=True, help="per engine, at start"
 )

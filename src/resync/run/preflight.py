@@ -21,7 +21,7 @@ from resync.run.sampling import LOOKBACK_SCRAPES, ask, keep, stored_until_s
 from resync.run.settings import Settings
 from resync.run.worlds import World
 
-CALM_SCRAPES = 1.0
+CALM_SCRAPES = 0.5
 """How many scrapes lie between two looks for a calm baseline."""
 
 MOVE = "see that engines, gateway, observer and load run and are scraped, then run again"

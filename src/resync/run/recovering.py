@@ -11,7 +11,7 @@ from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run.convergences import HELD_S, convergence
 from resync.run.errors import UnmeasuredError
 from resync.run.runs import TAKEN_BY, Run
-from resync.run.sampling import look, settle_s, take
+from resync.run.sampling import LOOKS_PER_SCRAPE, look, settle_s, take
 
 MARGIN_S = 1.0
 HITS = "resync_load_allowed_hits_total"
@@ -69,6 +69,6 @@ def _hits_counted(run: Run, since_s: float) -> None:
         )
 
     # A load that sends too little is said by its claim.
-    limit_s = run.must_settings().steady_limit_s
+    limit_s, every_s = run.must_settings().steady_limit_s, run.must_world().interval_s() / LOOKS_PER_SCRAPE
     with contextlib.suppress(WaitTimeoutError):
-        wait_until(enough, what="hits to be routed", timeout_s=limit_s, every_s=run.must_world().interval_s())
+        wait_until(enough, what="hits to be routed", timeout_s=limit_s, every_s=every_s)
