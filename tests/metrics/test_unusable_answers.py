@@ -82,7 +82,10 @@ def serving(*answers: Answer) -> Iterator[Server]:
         server.server_close()
 
 
-def asked(url: str, *, timeout_s: float = 5.0, deadline_s: float = 5.2) -> CouldNotMeasureError:
+DEADLINE_S = 5.2
+
+
+def asked(url: str, *, timeout_s: float = 5.0, deadline_s: float = DEADLINE_S) -> CouldNotMeasureError:
     """Why it could not be measured: no stall is as long as the time that an answer has."""
     access = PrometheusAccess(url=url, timeout_s=timeout_s, deadline_s=deadline_s)
     with Prometheus(access) as prometheus, pytest.raises(CouldNotMeasureError) as raised:
@@ -150,9 +153,11 @@ CASES: dict[str, tuple[Answer, Reason, bool]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_answer_that_is_not_full_is_a_stated_reason(name: str) -> None:
     answer, reason, retryable = CASES[name]
+    began = time.monotonic()
     with serving(answer) as server:
         problem = asked(server.url)
     assert (problem.reason, problem.retryable) == (reason, retryable)
+    assert time.monotonic() - began < DEADLINE_S + 1.0, "one question has one deadline"
 
 
 @pytest.mark.parametrize("answer", [hanging, dripping])

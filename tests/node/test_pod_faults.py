@@ -170,7 +170,7 @@ def test_pod_kill_gives_its_grace_and_nothing_brings_a_bare_pod_back(
             assert going["deletionTimestamp"]
             assert going["deletionGracePeriodSeconds"] == 3
             await machine.until_gone("stubborn-1", timeout_s=15)
-            assert time.monotonic() - started_s >= 2.9
+            assert 2.9 <= time.monotonic() - started_s < 5
             await machine.kube.delete(POD_CHAOS, "default", "x")
             await until_gone(machine, POD_CHAOS)
 
