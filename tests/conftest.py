@@ -14,7 +14,7 @@ from resync.lab import children
 from resync.lab.handle import LabHandle, running_lab
 from resync.lab.prometheus import Target, find_binary, prepared
 
-pytest_plugins = ["scenario_claims"]
+pytest_plugins = ["scenario_claims", "findings"]
 
 FreshLab = Callable[..., LabHandle]
 Serving = Callable[[Path, Sequence[Target]], AbstractContextManager[str]]
