@@ -6,7 +6,7 @@ a cut of 5 s data flows again up to 1.4 s late, after one of a minute up to 51 s
 round-trip time to each pause; on the lab's network that is nothing.
 """
 
-from itertools import accumulate, count, takewhile
+from itertools import accumulate, count
 from typing import Final
 
 RTO_FIRST_S: Final = 0.2
@@ -25,6 +25,5 @@ def after_losses_s(losses: int) -> float:
 
 def next_try_s(sent_s: float, now_s: float) -> float:
     """The first retransmission after now of what was first sent at `sent_s`."""
-    tried = takewhile(lambda at_s: at_s <= now_s, accumulate(map(pause_s, count()), initial=sent_s))
-    numbered = sum(1 for _ in tried)
-    return sent_s + after_losses_s(numbered)
+    tries = accumulate(map(pause_s, count()), initial=sent_s)
+    return next(at_s for at_s in tries if at_s > now_s)
