@@ -19,6 +19,7 @@ from resync.engine.pool import BlockPool
 from resync.engine.scheduling import Scheduler
 from resync.engine.serving import EngineServer
 from resync.engine.stepping import Stepper
+from resync.kits import programs
 from resync.kits.clocks import SystemClock
 
 SHUTDOWN_TIMEOUT_S = 0.1
@@ -38,7 +39,7 @@ def run(options: Options) -> int:
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
-        asyncio.run(_run(options))
+        programs.run(_run(options))
     except (OSError, zmq.ZMQError) as error:
         if error.errno not in _ADDRESS_ERRORS:
             raise

@@ -1,10 +1,7 @@
 """`python -m resync.gateway`."""
 
-import asyncio
-import contextlib
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from resync.gateway import flaws
 from resync.gateway.errors import GatewayError
 from resync.gateway.gateways import Gateway
 from resync.gateway.settings import PATIENT, Identity, Patience, Settings, parse_static_engines
+from resync.kits import programs
 from resync.kits.clocks import SystemClock
 from resync.kvsync.configuration import parse
 from resync.kvsync.errors import ConfigurationError
@@ -83,23 +81,13 @@ def main(
             logging.getLogger(__name__).warning("%s", warning)
         clock = SystemClock()
         gateway = Gateway(settings, parts=flaws.parts_for(flaw, clock), clock=clock)
-        asyncio.run(_until_told(gateway))
+        programs.run(programs.until_told(gateway.run()))
     except (GatewayError, KubeconfigError, ConfigurationError) as mistake:
         click.echo(f"gateway: {mistake}", err=True)
         sys.exit(WRONG_ARGUMENT)
     except OSError as mistake:
         click.echo(f"gateway: cannot listen on {identity.bind_ip}:{http_port}: {mistake}", err=True)
         sys.exit(WRONG_ARGUMENT)
-
-
-async def _until_told(gateway: Gateway) -> None:
-    """Run until SIGTERM or SIGINT."""
-    work = asyncio.ensure_future(gateway.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, work.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
 
 
 if __name__ == "__main__":

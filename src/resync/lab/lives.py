@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from resync.kits import programs
 from resync.kits.processes import start_ticks
 from resync.kits.waits import WaitTimeoutError
 from resync.lab import parts, state
@@ -37,7 +38,7 @@ def live(beginning: Beginning, announce: Callable[[LabState], None]) -> None:
         LabError: it did not come up, or a part ended that a lab cannot be without.
     """
     try:
-        asyncio.run(_until_ended(beginning, announce))
+        programs.run(_until_ended(beginning, announce))
     except BaseExceptionGroup as group:
         _raise_first(group)
     except _EXPECTED as error:

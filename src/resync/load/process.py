@@ -10,6 +10,7 @@ import sys
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from resync.kits import programs
 from resync.kits.clocks import SystemClock
 from resync.kits.waits import WaitTimeoutError, wait_until_async
 from resync.load.client import Client
@@ -31,7 +32,7 @@ def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT: 0. Returns 1, with a sentence logged, when the address cannot be used."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
-        asyncio.run(_run(options))
+        programs.run(_run(options))
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
             raise

@@ -1,15 +1,13 @@
 """`python -m resync.observer`."""
 
-import asyncio
-import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
 
 import click
 
 from resync.cluster.errors import KubeconfigError
+from resync.kits import programs
 from resync.kits.clocks import SystemClock
 from resync.observer.absences import Allowances
 from resync.observer.errors import ObserverError
@@ -74,23 +72,14 @@ def main(
             control_phase_timeout_s=control_phase_timeout_s,
             allowances=Allowances(first_subscription_s=first_subscription_s, later_s=absence_s),
         )
-        asyncio.run(_until_told(Observer(settings, clock=SystemClock())))
+        observer = Observer(settings, clock=SystemClock())
+        programs.run(programs.until_told(observer.run()))
     except (ObserverError, KubeconfigError) as mistake:
         click.echo(f"observer: {mistake}", err=True)
         sys.exit(WRONG_ARGUMENT)
     except OSError as mistake:
         click.echo(f"observer: cannot listen on {identity.bind_ip}:{http_port}: {mistake}", err=True)
         sys.exit(WRONG_ARGUMENT)
-
-
-async def _until_told(observer: Observer) -> None:
-    """Run until SIGTERM or SIGINT."""
-    work = asyncio.ensure_future(observer.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, work.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
 
 
 if __name__ == "__main__":

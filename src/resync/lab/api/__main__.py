@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from resync.kits import programs
 from resync.kits.clocks import SystemClock
 from resync.lab.api import owning
 from resync.lab.api.definitions import own_definitions, prepare
@@ -107,7 +108,7 @@ def main() -> int:
     """0 after SIGTERM, 2 when it could not serve, with one sentence."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     try:
-        asyncio.run(serve(parse(sys.argv[1:])))
+        programs.run(serve(parse(sys.argv[1:])))
     except OSError as error:
         log.error("cannot serve: %s", error)  # noqa: TRY400 - a user's mistake shows no traceback
         return 2
