@@ -64,9 +64,8 @@ def test_nothing_is_lost_or_reordered_or_early_whatever_the_rules_do(
     assert popped == pushed
 
 
-@example(
-    delay_s=0.8284279525168908, share=3.852934768241205e-15, seed=0, count=16
-)  # added up as the lane does
+# To be added up as the lane does: in another order it is one rounding off.
+@example(delay_s=0.8284279525168908, share=3.852934768241205e-15, seed=0, count=16)
 @given(st.floats(0.01, 1), st.floats(0, 0.5), st.integers(0, 10**6), st.integers(1, 50))
 def test_a_chunk_leaves_within_the_jitter_of_its_own_time(
     delay_s: float, share: float, seed: int, count: int

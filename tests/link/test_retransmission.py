@@ -23,9 +23,8 @@ def test_pauses_double_up_to_two_minutes() -> None:
     assert pauses[-3:] == [120.0, 120.0, 120.0]
 
 
-@example(
-    sent_s=1024.0, waited_s=0.6
-)  # now is a try itself, by one way of adding its pauses and not by another
+# Now is a try itself, by one way of adding its pauses and not by another.
+@example(sent_s=1024.0, waited_s=0.6)
 @given(st.floats(0, 1e4), st.floats(0, 1e4))
 def test_the_next_try_is_after_now_and_no_later_than_one_pause(sent_s: float, waited_s: float) -> None:
     now_s = sent_s + waited_s
