@@ -32,7 +32,10 @@ def test_who_is_told_lets_go_and_ends_with_0(number: signal.Signals) -> None:
         assert program.stdout is not None
         assert program.stdout.readline() == "begun\n"
         program.send_signal(number)
-        rest, _ = program.communicate(timeout=20)
+        try:
+            rest, _ = program.communicate(timeout=20)
+        finally:
+            program.kill()  # leaving waits for it, and one that was not told would never end
     assert (rest, program.returncode) == ("let go\nover True\n", 0)
 
 
