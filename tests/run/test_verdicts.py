@@ -186,10 +186,18 @@ BREACHES: dict[str, tuple[Knobs, str]] = {
         "7 missing blocks on default/engine-2",
     ),
     "unrepaired gap": ({"gap": "default/engine-0"}, "1 unrepaired gaps on default/engine-0"),
-    "frozen sequence": ({"frozen": "engine-2"}, "engine-2"),
-    "hits not routed": ({"routed": 0.5}, "allowed hits|hits that truth allows"),
-    "late events": ({"late_s": 0.3}, "event-age"),
+    "frozen sequence": ({"frozen": "engine-2"}, "blocks stale on default/engine-2"),
+    "hits not routed": (
+        {"routed": 0.5},
+        r"\d+ allowed hits not routed on default/gateway-0: \d+ of \d+ hits that truth allows",
+    ),
+    "late events": (
+        {"late_s": 0.3},
+        r"\d+ events later than the limit on default/engine-\d: p99 of .*event-age",
+    ),
 }
+NAMED = r"[\d.]+ [a-z/ -]+ on default/[a-z]+-\d"
+"""How a breach begins: count, kind, pod."""
 
 
 @pytest.mark.parametrize(("knobs", "says"), BREACHES.values(), ids=BREACHES)
@@ -199,6 +207,7 @@ def test_what_is_wrong_after_the_injection_fails_and_is_named(
     ruling = rule(recorded(knobs))
     assert ruling.verdict is Verdict.FAIL, ruling.voids
     assert any(re.search(says, breach) for breach in ruling.breaches), ruling.breaches
+    assert all(re.match(NAMED, breach) for breach in ruling.breaches), ruling.breaches
 
 
 VOIDS: dict[str, tuple[Knobs, str]] = {

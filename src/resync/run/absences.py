@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from resync.run.answers import restart
-from resync.run.judgements import Context, Finding, Outcome, Part
+from resync.run.judgements import Context, Finding, Outcome, Part, breach
 from resync.run.performance import COMPLETED
 from resync.run.samples import Samples
 
@@ -25,7 +25,7 @@ def returned(samples: Samples, context: Context) -> Iterable[Part]:
         gone_s = (found.back_s or samples.window[1]) - found.last_s
         if gone_s > limit_s:
             late = Finding("seconds without a process", pod, round(gone_s, 2))
-            yield Part(Outcome.BREACHED, f"{late}: {limit_s:g} allowed", gone_s, late)
+            yield breach(late, f": {limit_s:g} allowed", gone_s)
         elif found.back_s is None:
             yield Part(Outcome.UNMEASURED, f"{pod} was not back when the samples ended")
         else:
@@ -42,6 +42,6 @@ def avoided(samples: Samples, context: Context) -> Iterable[Part]:
         yield Part(Outcome.NOT_EXERCISED, f"no request ended later than {NOTICED_S:g} s after the kill")
     elif lost:
         found = Finding("requests lost", ", ".join(context.engines), lost)
-        yield Part(Outcome.BREACHED, f"{found}, later than {NOTICED_S:g} s after it went", lost, found)
+        yield breach(found, f", later than {NOTICED_S:g} s after it went", lost)
     else:
         yield Part(Outcome.HELD, f"none of {total:g} requests was lost to a dead engine", 0.0)

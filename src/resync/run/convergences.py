@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from resync.run.answers import restart, settled_s
-from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.judgements import Context, Finding, Outcome, Part, absent, breach
 from resync.run.observations import Series
 from resync.run.samples import Samples
 
@@ -134,10 +134,10 @@ def _convergence_part(pod: str, seen: Convergence | None, limit_s: float) -> Par
         return absent(pod, "sequence")
     if seen.latest_s is None:
         found = Finding("batches behind after the fault", pod, seen.behind)
-        return Part(Outcome.BREACHED, f"{found}: not converged within {limit_s:g} s", limit_s, found)
+        return breach(found, f": not converged within {limit_s:g} s", limit_s)
     if seen.latest_s > limit_s:
         found = Finding("seconds to converge after the fault", pod, round(seen.latest_s, 3))
-        return Part(Outcome.BREACHED, f"{found}, {limit_s:g} allowed", seen.latest_s, found)
+        return breach(found, f", {limit_s:g} allowed", seen.latest_s)
     return Part(
         Outcome.HELD, f"{pod} converged in [{seen.earliest_s:.2f}, {seen.latest_s:.2f}] s", seen.latest_s
     )

@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.judgements import Context, Finding, Outcome, Part, absent, breach
 from resync.run.samples import HOLE_INTERVALS, Samples
 
 CUT_AGE_LIMIT_S = 2.0
@@ -41,7 +41,7 @@ def _wrong_blocks(samples: Samples, context: Context) -> Iterable[Part]:
         found = Finding(f"{kind} blocks", pod, blocks)
         beside = f", beside {' and '.join(f'{n:g} {what}' for what, n in others)}" if others else ""
         said = ", and the gateway calls that source degraded" if _degraded(samples, pod) else ""
-        yield Part(Outcome.BREACHED, f"{found} at one cut{beside}{said}", blocks, found)
+        yield breach(found, f" at one cut{beside}{said}", blocks)
 
 
 def _degraded(samples: Samples, pod: str) -> bool:
@@ -56,9 +56,7 @@ def _wrong_cuts(samples: Samples) -> Iterable[Part]:
         if cuts > 0:
             found = Finding("divergent cuts", series.labels.get("gateway", "unknown"), cuts)
             # Ranked below any sample that names the blocks: those say more.
-            yield Part(
-                Outcome.BREACHED, f"{found}, gone again before a sample showed which blocks", 0.0, found
-            )
+            yield breach(found, ", gone again before a sample showed which blocks", 0.0)
 
 
 def _audit_whole(samples: Samples, context: Context) -> Iterable[Part]:
@@ -123,7 +121,7 @@ def replays(samples: Samples, context: Context) -> Iterable[Part]:
             yield Part(Outcome.NOT_EXERCISED, f"no replay of {pod} was asked for")
         elif not done.total:
             found = Finding("replays without a complete answer", pod, asked.total)
-            yield Part(Outcome.BREACHED, f"{found}", found.count, found)
+            yield breach(found, "", found.count)
         else:
             yield Part(Outcome.HELD, seen, failed.total)
 
@@ -136,7 +134,7 @@ def gaps(samples: Samples, context: Context) -> Iterable[Part]:
             yield absent(pod, "gap counter")
         elif seen.total > repaired.total:
             found = Finding("unrepaired gaps", pod, seen.total - repaired.total)
-            yield Part(Outcome.BREACHED, f"{found} ({seen.total:g} seen)", found.count, found)
+            yield breach(found, f" ({seen.total:g} seen)", found.count)
         elif not seen.exact:
             yield Part(Outcome.UNMEASURED, f"the gateway's gap counter of {pod} restarted")
         else:

@@ -137,6 +137,11 @@ class Part:
 Judge = Callable[[Samples, Context], Iterable[Part]]
 
 
+def breach(found: Finding, told: str, value: float) -> Part:
+    """A breach: its sentence begins with kind, pod and count of what was found; `told` goes on from there."""
+    return Part(Outcome.BREACHED, f"{found}{told}", value, found)
+
+
 def absent(pod: str, what: str) -> Part:
     """The part of a claim that cannot be judged because nothing was sampled."""
     return Part(Outcome.UNMEASURED, f"no {what} of {pod} was sampled")

@@ -9,7 +9,7 @@ the last scrape, for as far as the gateway had come.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.judgements import Context, Finding, Outcome, Part, absent, breach
 from resync.run.observations import Series
 from resync.run.samples import Samples
 
@@ -51,10 +51,10 @@ def _closed(samples: Samples, pod: str, sequence: Series, since_s: float) -> Par
     off = seq + 1 - sum(counted)
     if off:
         found = Finding("batches unaccounted for" if off > 0 else "batches counted twice", pod, abs(off))
-        return Part(Outcome.BREACHED, f"{found} ({told})", abs(off), found)
+        return breach(found, f" ({told})", abs(off))
     if replays["complete"] > replays["end markers checked"]:
         found = Finding("replays called complete without their end", pod, replays["complete"])
-        return Part(Outcome.BREACHED, f"{found} ({told})", found.count, found)
+        return breach(found, f" ({told})", found.count)
     return Part(Outcome.HELD, told, 0.0)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.judgements import Context, Finding, Outcome, Part, absent, breach
 from resync.run.samples import Samples
 from resync.run.timeliness import cumulative, quantile_part
 
@@ -31,7 +31,7 @@ def throughput(samples: Samples, context: Context) -> Iterable[Part]:
     seen = f"{rate:.0f} events/s applied"
     if rate < least:
         found = Finding("events/s applied", ", ".join(context.gateways), round(rate, 1))
-        yield Part(Outcome.BREACHED, f"{found}, {least:g} needed", rate, found)
+        yield breach(found, f", {least:g} needed", rate)
     else:
         yield Part(Outcome.HELD, seen, rate)
 
@@ -48,6 +48,6 @@ def request_errors(samples: Samples, context: Context) -> Iterable[Part]:
         return
     if bad > context.settings.request_error_share_max * total:
         found = Finding("requests failed", ", ".join(context.gateways), bad)
-        yield Part(Outcome.BREACHED, f"{found} ({total:g} ended)", bad / total, found)
+        yield breach(found, f" ({total:g} ended)", bad / total)
     else:
         yield Part(Outcome.HELD, f"{bad:g} of {total:g} requests failed", bad / total)

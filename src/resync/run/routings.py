@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from resync.run.judgements import Context, Finding, Outcome, Part
+from resync.run.judgements import Context, Finding, Outcome, Part, breach
 from resync.run.samples import HOLE_INTERVALS, Samples
 
 LOAD_AGE_LIMIT_S = 2.0
@@ -29,7 +29,7 @@ def routed(samples: Samples, context: Context) -> Iterable[Part]:
             ", ".join(context.gateways) or "the gateway",
             allowed.total - used.total,
         )
-        yield Part(Outcome.BREACHED, seen, share, found)
+        yield breach(found, f": {seen}", share)
     elif used.total < floor:
         yield Part(Outcome.NOT_EXERCISED, f"{used.total:g} hits routed, {floor} needed", share)
     else:

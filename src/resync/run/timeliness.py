@@ -6,7 +6,7 @@ Under a delay both are expected and bounded; late is not wrong.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from resync.run.judgements import Context, Finding, Outcome, Part, absent
+from resync.run.judgements import Context, Finding, Outcome, Part, absent, breach
 from resync.run.observations import Series
 from resync.run.samples import Samples
 from resync.run.settings import Settings
@@ -55,16 +55,13 @@ def quantile_part(pod: str, counts: Mapping[float, float], limit_ms: float, what
     perhaps = next(n for bound, n in counts.items() if bound >= limit_s - 1e-9)
     p99_s = next(bound for bound, n in counts.items() if n >= P99 * total)
     p99_ms = (p99_s if math.isfinite(p99_s) else max(b for b in counts if math.isfinite(b))) * 1000
-    seen = f"{pod}: p99 of {total:g} {what} at most {p99_ms:g} ms" + (
-        "" if math.isfinite(p99_s) else " and more"
-    )
+    seen = f"p99 of {total:g} {what} at most {p99_ms:g} ms" + ("" if math.isfinite(p99_s) else " and more")
     if sure >= P99 * total:
-        return Part(Outcome.HELD, seen, p99_ms)
+        return Part(Outcome.HELD, f"{pod}: {seen}", p99_ms)
     if perhaps < P99 * total:
-        return Part(
-            Outcome.BREACHED, seen, p99_ms, Finding(f"{what} later than the limit", pod, total - perhaps)
-        )
-    return Part(Outcome.UNMEASURED, f"{seen}: the limit lies inside a bucket", p99_ms)
+        found = Finding(f"{what} later than the limit", pod, total - perhaps)
+        return breach(found, f": {seen}", p99_ms)
+    return Part(Outcome.UNMEASURED, f"{pod}: {seen}: the limit lies inside a bucket", p99_ms)
 
 
 def staleness(samples: Samples, context: Context) -> Iterable[Part]:
@@ -96,12 +93,7 @@ def _behind(pod: str, late_s: float | None, blocks: float | None, settings: Sett
     if late_s > settings.staleness_limit_s or blocks > settings.staleness_limit_blocks:
         found = Finding("blocks stale", pod, blocks)
         allowed = f"{settings.staleness_limit_blocks} blocks and {settings.staleness_limit_s:g} s"
-        return Part(
-            Outcome.BREACHED,
-            f"{found}, the oldest for {late_s:.3f} s: at most {allowed} allowed",
-            late_s,
-            found,
-        )
+        return breach(found, f", the oldest for {late_s:.3f} s: at most {allowed} allowed", late_s)
     return Part(Outcome.HELD, f"{pod}: at most {late_s:.3f} s and {blocks:g} blocks stale", late_s)
 
 
@@ -122,9 +114,4 @@ def _follows(samples: Samples, pod: str, limit_s: float) -> Iterable[Part]:
     if due and reached < due[-1][1]:
         found = Finding("batches published and not applied", pod, due[-1][1] - reached)
         late_s = round(end_s - min(t for t, v in due if v > reached), 3)
-        yield Part(
-            Outcome.BREACHED,
-            f"{found} after {limit_s:g} s: the sequence stands at {reached:g}",
-            late_s,
-            found,
-        )
+        yield breach(found, f" after {limit_s:g} s: the sequence stands at {reached:g}", late_s)
