@@ -111,11 +111,11 @@ class Running:
         return evidence.read(evidence.latest_run(self.directory / ".resync" / "runs"))
 
     def appeared(self, kind: str) -> None:
-        """Wait until it has written a record of that kind."""
+        """Wait until it has written a record of that kind, to its last byte."""
 
         def seen() -> bool:
             files = list((self.directory / ".resync" / "runs").glob("*/evidence.jsonl"))
-            there = bool(files) and f'"kind":"{kind}"'.encode() in files[-1].read_bytes()
+            there = bool(files) and f'"kind":"{kind}"'.encode() in files[-1].read_bytes().rpartition(b"\n")[0]
             assert there or self.process.poll() is None, f"the run ended before a {kind} record appeared"
             return there
 

@@ -28,12 +28,12 @@ HELD = ("residue-checked", "lease-released")
 
 
 def started(directory: Path, kind: str, process: "subprocess.Popen[str]") -> None:
-    """Wait until the run has written a record of that kind."""
+    """Wait until the run has written a record of that kind, to its last byte."""
 
     def seen() -> bool:
         files = list((directory / "runs").glob("*/evidence.jsonl"))
         assert process.poll() is None or kind in LAST, "the run ended before the record appeared"
-        return bool(files) and f'"kind":"{kind}"'.encode() in files[0].read_bytes()
+        return bool(files) and f'"kind":"{kind}"'.encode() in files[0].read_bytes().rpartition(b"\n")[0]
 
     wait_until(seen, what=f"a {kind} record", timeout_s=40.0, every_s=0.002)
 
