@@ -491,7 +491,7 @@ class HungUpContext(zmq.Context[HungUpSocket]):
     _socket_class = HungUpSocket
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60)  # what this guards against is a call that never returns
 @pytest.mark.parametrize(
     "contexts", [zmq.Context, HungUpContext], ids=["either-is-first", "it-hangs-up-first"]
 )

@@ -44,15 +44,13 @@ class ScrapeTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClockOffset(msgspec.Struct, frozen=True, kw_only=True):
-    """What to add to our wall clock to get the server's, known to within `error_s`."""
+    """What to add to our wall clock to get the server's.
+
+    Known to within half of the round trip and the millisecond to which Prometheus cuts the time of a query.
+    """
 
     offset_s: float
     round_trip_s: float
-
-    @property
-    def error_s(self) -> float:
-        """Half of the round trip, and the millisecond to which Prometheus cuts the time of a query."""
-        return self.round_trip_s / 2 + 0.001
 
 
 class _Matrix(msgspec.Struct, frozen=True):
