@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,7 @@ class Stage:
         self.engines = {pod_key: EngineScript() for pod_key in ENGINES}
         self.gateway = GatewayScript()
         self.ports: dict[str, int] = {}
+        self.health_asked_s: defaultdict[str, list[float]] = defaultdict(list)
         self._keepers: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
         self._runners: dict[str, tuple[web.AppRunner, socket.socket]] = {}
@@ -150,6 +152,7 @@ class Stage:
 
     async def _serve(self, name: str, path: str, handler: Any) -> None:
         async def health(_request: web.Request) -> web.Response:
+            self.health_asked_s[name].append(self._loop.time())
             return web.Response()
 
         application = web.Application()

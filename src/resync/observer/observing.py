@@ -23,7 +23,7 @@ from resync.observer.asking import Asker
 from resync.observer.audits import Audit, Timing
 from resync.observer.fleets import Peer
 from resync.observer.metrics import Metrics
-from resync.observer.roundtrips import RoundTrips, gaps_s
+from resync.observer.roundtrips import RoundTrips, uneven_gaps_s
 from resync.observer.settings import Settings
 from resync.observer.surveys import Survey
 
@@ -161,7 +161,7 @@ class Observer:
         return RoundTrips(
             f"{engine.base_url}/health",
             bind_ip=self._settings.identity.bind_ip,
-            gaps=gaps_s(self._settings.round_trip_every_s, dice=random.Random(engine.pod_key)),
+            gaps_s=uneven_gaps_s(self._settings.round_trip_every_s, dice=random.Random(engine.pod_key)),
             timeout_s=self._settings.ask_timeout_s,
             clock=self._clock,
             report=lambda took_s: self._metrics.peer_rtt.set(took_s, engine.pod_key),

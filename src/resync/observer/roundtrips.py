@@ -22,28 +22,28 @@ GAP_SHARES = (0.5, 1.5)
 """The shortest and longest gap, in periods. A whole period apart: then any phase of one is equally likely."""
 
 
-def gaps_s(every_s: float, *, dice: random.Random) -> Iterator[float]:
+def uneven_gaps_s(every_s: float, *, dice: random.Random) -> Iterator[float]:
     """Seconds between one request and the next, for ever, `every_s` on average, in step with nothing."""
     while True:
         yield every_s * dice.uniform(*GAP_SHARES)
 
 
 class RoundTrips:
-    """The measuring of one engine, as long as `gaps` says when to ask next; `report` gets seconds."""
+    """The measuring of one engine, as long as `gaps_s` says when to ask next; `report` gets seconds."""
 
     def __init__(
         self,
         url: str,
         *,
         bind_ip: str,
-        gaps: Iterable[float],
+        gaps_s: Iterable[float],
         timeout_s: float,
         clock: Clock,
         report: Callable[[float], None],
     ) -> None:
         self._url = url
         self._bind_ip = bind_ip
-        self._gaps = gaps
+        self._gaps_s = gaps_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._clock = clock
         self._report = report
@@ -57,7 +57,7 @@ class RoundTrips:
         async with aiohttp.ClientSession(
             connector=connector, timeout=self._timeout, trace_configs=[trace]
         ) as session:
-            for gap_s in self._gaps:
+            for gap_s in self._gaps_s:
                 began_s = self._clock.monotonic_s()
                 took_s = await self._measure(session)
                 if took_s is not None:
