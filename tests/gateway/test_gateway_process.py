@@ -1,5 +1,6 @@
 """The gateway as a process: what clients get, what its metrics say, and what happens when engines die."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from resync.kits.waits import wait_until
 
 pytestmark = pytest.mark.integration
 
-E0 = "default/engine-0"
+E0, E1 = "default/engine-0", "default/engine-1"
 STOP_S_MAX = 2.0
 
 
@@ -151,6 +152,42 @@ def test_a_restart_is_known_before_the_new_life_says_a_word(
     page = gateway.wait_for("no old blocks", lambda page: page.value("resync_gateway_index_blocks") == 0)
     assert page.value("resync_gateway_applied_sequence", pod_key=E0) == -1
     assert msgspec.json.decode(engine.get("/truth"))["published_seq"] == -1
+
+
+HEALTH_EVERY_S = 0.15
+FAR_S = 0.03
+TIMES = 5
+"""So that a few stalls of a busy machine are not taken for chance."""
+
+
+def test_each_engine_is_asked_for_its_health_at_uneven_moments_of_its_own(fleet: Any) -> None:
+    """In step with scrapes or cuts a check would take their work for the path's.
+
+    A moment may be missed between two looks, so only gaps that one period explains are counted.
+    """
+    gateway = fleet.gateway()
+    moments_s: dict[str, set[float]] = {E0: set(), E1: set()}
+
+    def gaps_s(pod_key: str) -> list[float]:
+        told = sorted(moments_s[pod_key])
+        return [later - one for one, later in itertools.pairwise(told)]
+
+    def uneven(pod_key: str) -> bool:
+        short = sum(gap_s < HEALTH_EVERY_S - FAR_S for gap_s in gaps_s(pod_key))
+        long = sum(FAR_S < gap_s - HEALTH_EVERY_S < HEALTH_EVERY_S / 2 + FAR_S for gap_s in gaps_s(pod_key))
+        return min(short, long) >= TIMES
+
+    def apart() -> bool:
+        alone = [s for s in moments_s[E0] if min(abs(s - o) for o in moments_s[E1]) > FAR_S]
+        return len(alone) >= TIMES
+
+    def look() -> bool:
+        told = gateway.page().by_pod("resync_gateway_engine_rtt_timestamp_seconds")
+        for pod_key in moments_s.keys() & told.keys():
+            moments_s[pod_key].add(told[pod_key])
+        return all(map(uneven, moments_s)) and apart()
+
+    wait_until(look, what="uneven moments, of each engine its own", timeout_s=30, every_s=0.02)
 
 
 def stopping_s(fleet: Any) -> float:

@@ -1,6 +1,7 @@
 """Health checks: one connection, one at a time, a limit on each, and only pure round trips are reported."""
 
 import asyncio
+import random
 from typing import Self
 
 import pytest
@@ -60,7 +61,12 @@ class Checking:
     def __init__(self, engine: Engine, timing: HealthTiming = TIMING) -> None:
         self.reports: list[Checked] = []
         self.check = HealthCheck(
-            engine.url, bind_ip="127.0.0.1", timing=timing, clock=SystemClock(), report=self.reports.append
+            engine.url,
+            bind_ip="127.0.0.1",
+            timing=timing,
+            dice=random.Random(0),
+            clock=SystemClock(),
+            report=self.reports.append,
         )
 
     async def __aenter__(self) -> Self:

@@ -239,3 +239,32 @@ def test_a_wrong_argument_is_one_sentence() -> None:
     assert done.returncode == 2
     assert "nonsense" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ROUND_TRIP_EVERY_S = 0.25
+FAR_S = 0.05
+"""From the period, or from another engine's request: well above what a machine that is not busy adds."""
+TIMES = 3
+"""So that one stall of a busy machine is not taken for chance."""
+
+
+def test_the_observer_asks_each_engine_at_uneven_moments_of_its_own(stage: Any, observer: Any) -> None:
+    def gaps_s(pod_key: str) -> list[float]:
+        asked_s: list[float] = list(stage.health_asked_s[pod_key])
+        return [later - one for one, later in itertools.pairwise(asked_s)]
+
+    def uneven(pod_key: str) -> bool:
+        short = sum(gap_s < ROUND_TRIP_EVERY_S - FAR_S for gap_s in gaps_s(pod_key))
+        long = sum(gap_s > ROUND_TRIP_EVERY_S + FAR_S for gap_s in gaps_s(pod_key))
+        return min(short, long) >= TIMES
+
+    def differ() -> bool:
+        one_engine, other_engine = map(gaps_s, (E0, E1))
+        pairs = zip(one_engine, other_engine, strict=False)
+        return sum(abs(one - other) > FAR_S for one, other in pairs) >= TIMES
+
+    observer.wait_for(
+        "uneven gaps of two engines",
+        lambda _: all(map(uneven, (E0, E1))) and differ(),
+        timeout_s=30,
+    )

@@ -7,6 +7,7 @@ rewinds truth to it.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -212,6 +213,7 @@ def _health_check(
         f"{pod.base_url}/health",
         bind_ip=settings.identity.bind_ip,
         timing=settings.health,
+        dice=random.Random(f"{settings.identity.pod_key} {pod.source.pod_key}"),
         clock=clock,
         report=report,
     )

@@ -18,12 +18,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from resync.cluster.pods import Pod
 from resync.cluster.watching import PodWatch
 from resync.kits.clocks import Clock
+from resync.kits.roundtrips import RoundTrips, Trip, uneven_gaps_s
 from resync.observer import fleets
 from resync.observer.asking import Asker
 from resync.observer.audits import Audit, Timing
 from resync.observer.fleets import Peer
 from resync.observer.metrics import Metrics
-from resync.observer.roundtrips import RoundTrips, uneven_gaps_s
 from resync.observer.settings import Settings
 from resync.observer.surveys import Survey
 
@@ -158,13 +158,19 @@ class Observer:
         return self._tasks.create_task(work, name=name)
 
     def _round_trips(self, engine: Peer) -> RoundTrips:
+        """The untouched peer's: the observer stands outside the fault between gateway and engines."""
+
+        def measured(trip: Trip | None) -> None:
+            if trip is not None and trip.pure_s is not None:
+                self._metrics.peer_rtt.set(trip.pure_s, engine.pod_key)
+
         return RoundTrips(
             f"{engine.base_url}/health",
             bind_ip=self._settings.identity.bind_ip,
             gaps_s=uneven_gaps_s(self._settings.round_trip_every_s, dice=random.Random(engine.pod_key)),
             timeout_s=self._settings.ask_timeout_s,
             clock=self._clock,
-            report=lambda took_s: self._metrics.peer_rtt.set(took_s, engine.pod_key),
+            report=measured,
         )
 
     def _audit(self, gateway: Peer) -> Audit:

@@ -1,6 +1,6 @@
 """What a partition must do to the data path: nothing comes through, while both ends live on.
 
-The gateway checks every engine four times a second and says when it last had an answer. Under a partition
+The gateway checks every engine several times a second and says when it last had an answer. Under a partition
 that time stands still, and a single answer to a question asked inside the fault proves it void. That silence
 alone would also be what a dead engine sounds like; so an untouched witness (the observer, which goes by
 another path) has to go on hearing from the same engine.
@@ -14,7 +14,7 @@ from resync.run.samples import Samples
 from resync.run.settings import Settings, scaled_floor
 
 SILENT_S_MIN = 1.0
-"""Four checks without an answer: one may be late on a busy machine."""
+"""Several checks without an answer: one may be late on a busy machine."""
 
 SILENT_SCRAPES = 4.0
 WITNESS = "resync_published_sequence"
