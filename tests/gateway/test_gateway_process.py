@@ -163,7 +163,7 @@ TIMES = 5
 def test_each_engine_is_asked_for_its_health_at_uneven_moments_of_its_own(fleet: Any) -> None:
     """In step with scrapes or cuts a check would take their work for the path's.
 
-    A moment may be missed between two looks, so only gaps that one period explains are counted.
+    A moment may be missed between two looks, so a gap of two periods does not count as a long one.
     """
     gateway = fleet.gateway()
     moments_s: dict[str, set[float]] = {E0: set(), E1: set()}

@@ -98,6 +98,8 @@ class Stage:
         self.engines = {pod_key: EngineScript() for pod_key in ENGINES}
         self.gateway = GatewayScript()
         self.ports: dict[str, int] = {}
+        self.hanging_up: set[str] = set()
+        """Whose connections end with every answer about health."""
         self.health_asked_s: defaultdict[str, list[float]] = defaultdict(list)
         self._keepers: list[socket.socket] = []
         self._loop = asyncio.new_event_loop()
@@ -153,7 +155,10 @@ class Stage:
     async def _serve(self, name: str, path: str, handler: Any) -> None:
         async def health(_request: web.Request) -> web.Response:
             self.health_asked_s[name].append(self._loop.time())
-            return web.Response()
+            answer = web.Response()
+            if name in self.hanging_up:
+                answer.force_close()
+            return answer
 
         application = web.Application()
         application.router.add_get(path, handler)

@@ -268,3 +268,14 @@ def test_the_observer_asks_each_engine_at_uneven_moments_of_its_own(stage: Any, 
         lambda _: all(map(uneven, (E0, E1))) and differ(),
         timeout_s=30,
     )
+
+
+def test_a_round_trip_for_which_a_connection_was_made_is_not_shown(stage: Any, observe: Any) -> None:
+    stage.hanging_up.add(E1)
+    page = observe().wait_for(
+        "a round trip of one engine, and requests to the other",
+        lambda page: (
+            page.value("resync_peer_rtt_seconds", pod_key=E0) and len(stage.health_asked_s[E1]) > TIMES
+        ),
+    )
+    assert page.value("resync_peer_rtt_seconds", pod_key=E1) is None
