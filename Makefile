@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 COVERAGE ?=
 # The tests wait for processes as long as they compute: three keep two cores busy, and leave room for what is timed.
 WORKERS ?= 3
+# Some wait more than they compute: for a fault's time to run out, for the next scrape, for the next cut.
+WAITERS ?= 4
+WAITING_TESTS := tests/mesh tests/metrics tests/node tests/observer tests/repository tests/run
 # A lab keeps less than one core busy: two runs side by side, on a lab each, leave each other alone.
 LABS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-branch --cov-report=xml --cov-report=term:skip-covered,)
@@ -49,14 +52,14 @@ format: $(STAMP) ## write the format, mend what can be mended
 	$(BIN)/ruff check --fix .
 
 test-unit: lint types layers ## pure core, properties, lint, types, layers (<= 60 s)
-	$(PYTEST) -n $(WORKERS) -m "not integration and not e2e and not nightly and not slow"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not integration and not e2e and not nightly and not slow"
 
 test-integration: prometheus ## real sockets, real processes, real Prometheus, and what is slow
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "(integration or slow) and not e2e and not nightly"
 
 test-e2e: prometheus ## whole runs of the experiments against the lab
-	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly"
-	$(PYTEST) -m "e2e and alone and not nightly"
+	$(PYTEST) -n $(LABS) --dist loadgroup tests/e2e -m "e2e and not alone and not nightly"
+	$(PYTEST) tests/e2e -m "e2e and alone and not nightly"
 
 # Fetched once, and not by whichever test meets it first while the others wait.
 prometheus: $(STAMP) ## the Prometheus that lab and tests use
@@ -64,11 +67,12 @@ prometheus: $(STAMP) ## the Prometheus that lab and tests use
 
 test: lint types layers prometheus ## everything but the nightly tier, and the gates: coverage, scenarios
 	rm -rf $(GATES)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not e2e and not nightly" $(COMPONENT_TESTS) --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not nightly" $(COMPONENT_TESTS) --scenarios=$(GATES)/scenarios --cov --cov-config=tests/gates/components.ini --cov-report=json:$(GATES)/components.json
 	$(BIN)/python tests/gates/components.py $(GATES)/components.json
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not nightly" $(COMPONENT_TESTS:%=--ignore=%) --scenarios=$(GATES)/scenarios
-	$(BIN)/python -m pytest -n $(LABS) --dist loadgroup -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
-	$(BIN)/python -m pytest -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not nightly" $(COMPONENT_TESTS:%=--ignore=%) $(WAITING_TESTS:%=--ignore=%) --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -n $(WAITERS) --dist loadgroup -m "not e2e and not nightly" $(WAITING_TESTS) --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest -n $(LABS) --dist loadgroup tests/e2e -m "e2e and not alone and not nightly" --scenarios=$(GATES)/scenarios
+	$(BIN)/python -m pytest tests/e2e -m "e2e and alone and not nightly" --scenarios=$(GATES)/scenarios
 	$(BIN)/python tests/gates/scenarios.py $(GATES)/scenarios
 
 coverage: prometheus ## the coverage of every process that the tests below e2e start, gated as a whole too
@@ -78,8 +82,8 @@ coverage: prometheus ## the coverage of every process that the tests below e2e s
 
 nightly: lint types layers prometheus ## every test there is
 	$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not e2e"
-	$(PYTEST) -n $(LABS) --dist loadgroup -m "e2e and not alone"
-	$(PYTEST) -m "e2e and alone"
+	$(PYTEST) -n $(LABS) --dist loadgroup tests/e2e -m "e2e and not alone"
+	$(PYTEST) tests/e2e -m "e2e and alone"
 
 bench: $(STAMP) ## the figures of docs/figures.md, printed
 	$(BIN)/python -m benchmarks

@@ -32,7 +32,12 @@ DEFECTS = {
 A partition loses nothing until the gateway gives the connection up: here it does so sooner than usual.
 """
 
-MARKS = {"network-partition": [pytest.mark.nightly], "high-load": [pytest.mark.nightly, pytest.mark.alone]}
+MARKS = {
+    "network-partition": [pytest.mark.nightly],
+    "pod-failure": [pytest.mark.nightly],
+    "high-load": [pytest.mark.nightly, pytest.mark.alone],
+}
+"""Of entries that are lost, and of entries that stay after a kill, every test run finds one."""
 TIER = [pytest.param(name, marks=MARKS.get(name, [])) for name in DEFECTS]
 
 

@@ -97,7 +97,11 @@ MUTANTS = {
 @pytest.mark.own_lab
 @pytest.mark.parametrize(
     "flaw",
-    ["kept-on-return", "replay-discarded", pytest.param("kept-on-restart", marks=pytest.mark.nightly)],
+    [
+        "kept-on-return",
+        pytest.param("replay-discarded", marks=pytest.mark.nightly),
+        pytest.param("kept-on-restart", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_defect_that_shows_after_a_kill_is_found_for_the_predicted_reason(
     run: Run, fresh_lab: Any, flaw: str

@@ -45,6 +45,9 @@ CASES = (
 DURATION = "9s"
 WALK_S = 40.0
 
+of_one_walk = pytest.mark.xdist_group("the recorded walk")
+"""Of several workers one judges them all: the cases are walked through once."""
+
 
 def spec_of(rig: "Rig", name: str, duration: str) -> Object:
     """The spec a marker of the recording names."""
@@ -161,6 +164,7 @@ def gone_through(rig: "Rig", api: ApiProcess) -> dict[str, "Field"]:
     return over
 
 
+@of_one_walk
 @pytest.mark.parametrize("name", CASES)
 def test_a_fault_of_the_network_walks_the_recorded_states(
     rig: "Rig", gone_through: dict[str, "Field"], name: str
@@ -169,6 +173,7 @@ def test_a_fault_of_the_network_walks_the_recorded_states(
     assert projections(rig, own_states(field, name)) == projections(rig, recorded_states(rig, name))
 
 
+@of_one_walk
 @pytest.mark.parametrize("name", CASES)
 def test_a_fault_of_the_network_asks_the_node_for_the_recorded_rules(
     rig: "Rig", gone_through: dict[str, "Field"], name: str

@@ -75,6 +75,14 @@ def test_sleep_is_never_synchronisation_in_tests() -> None:
     assert not found, f"wait for a condition with resync.kits.waits: {found}"
 
 
+def test_whole_runs_are_where_make_looks_for_them() -> None:
+    """It collects `tests/e2e` alone for them: of one elsewhere nobody would see that it is never run."""
+    mark = "mark." + "e2e"
+    found = [where(path) for path in python_files("tests") if mark in path.read_text()]
+    assert found
+    assert all(path.startswith("tests/e2e/") for path in found), f"move to tests/e2e: {found}"
+
+
 def test_the_word_for_deliberate_defects_stays_where_they_are() -> None:
     """Nothing outside engine/, gateway/ and tests/ may know that such a switch exists."""
     word = re.compile("fl" + "aws?", re.IGNORECASE)
