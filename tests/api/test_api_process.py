@@ -107,6 +107,19 @@ def test_it_ends_in_good_time_with_watches_open(tmp_path: Path) -> None:
     assert min(took_s) < 2.0, "a stall can only add to it"
 
 
+def test_a_watcher_that_went_away_is_no_error_of_the_server(tmp_path: Path) -> None:
+    with start_api(tmp_path) as own:
+        for path in (
+            "/api/v1/pods?watch=1",
+            "/api/v1/pods?watch=1&timeoutSeconds=1&allowWatchBookmarks=true",
+        ):
+            with _watching(own, path):
+                pass
+        # An answer that was asked for after they went: the server has seen them go.
+        assert _ask(own, "/api/v1/namespaces?watch=1&timeoutSeconds=1", token=_token(own))[0] == 200
+    assert "Traceback" not in own.log.read_text()
+
+
 def test_it_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
     code = (
         "import signal, sys; from pathlib import Path; from resync.lab.api.process import start_api\n"

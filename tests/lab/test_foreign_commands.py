@@ -73,6 +73,6 @@ def test_our_gateway_stands_an_engine_that_publishes_nothing(fresh_lab: FreshLab
     assert restarts(lab) == dict.fromkeys(("engine-0", "gateway-0", "load-0", "observer-0"), 0)
 
 
-def test_a_command_that_ends_at_once_is_said_with_its_last_words(fresh_lab: FreshLab) -> None:
-    with pytest.raises(LabStartError, match=r"engine-0 ends as soon as it is started.*no such model"):
+def test_a_command_that_ends_at_once_is_said_with_its_exit_code_and_last_words(fresh_lab: FreshLab) -> None:
+    with pytest.raises(LabStartError, match=r"as soon as it is started, with exit code 3; .*no such model"):
         fresh_lab("--engines", "1", "--engine-cmd", "echo no such model >&2; exit 3")

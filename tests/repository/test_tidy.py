@@ -83,6 +83,14 @@ def test_whole_runs_are_where_make_looks_for_them() -> None:
     assert all(path.startswith("tests/e2e/") for path in found), f"move to tests/e2e: {found}"
 
 
+def test_records_are_read_under_the_lock_wherever_threads_may_read_them() -> None:
+    on_one_thread = tuple(f"src/resync/{room}/" for room in ("engine", "lab", "load"))
+    direct = re.compile(r"msgspec\.(?:convert|json\.decode)\(")
+    found = {where(path) for path in python_files(*SOURCES) if direct.search(path.read_text())}
+    elsewhere = {path for path in found if not path.startswith(on_one_thread)}
+    assert elsewhere == {"src/resync/kits/reading.py"}, "read with resync.kits.reading, which says why"
+
+
 def test_the_word_for_deliberate_defects_stays_where_they_are() -> None:
     """Nothing outside engine/, gateway/ and tests/ may know that such a switch exists."""
     word = re.compile("fl" + "aws?", re.IGNORECASE)

@@ -8,6 +8,7 @@ import msgspec
 import urllib3.exceptions as foreign
 
 from resync.cluster import errors
+from resync.kits.reading import read_json
 
 TEXT_CHARS_MAX = 400
 
@@ -49,7 +50,7 @@ def _class_for(status: int, reason: str) -> type[errors.AnswerError]:
 def error_for(status: int, body: bytes, asked: str) -> errors.AnswerError:
     """The error that a non-success answer means; `asked` is `METHOD path`, quoted in the message."""
     try:
-        said = msgspec.json.decode(body, type=_StatusBody)
+        said = read_json(body, _StatusBody)
     except msgspec.MsgspecError:
         said = _StatusBody(message=body[:TEXT_CHARS_MAX].decode("utf-8", "replace"))
     kind = _class_for(status, said.reason)

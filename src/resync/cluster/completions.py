@@ -13,6 +13,7 @@ import msgspec
 from resync.cluster.connecting import Cluster, path_of
 from resync.cluster.errors import NoAnswerError
 from resync.cluster.pods import Pod
+from resync.kits.reading import read_json
 
 UNANSWERED = 0
 _HEADERS = {"routing-strategy": "prefix-cache"}
@@ -67,7 +68,7 @@ def complete(cluster: Cluster, pod: Pod, port: int, *, model: str, prompt: Seque
 
 def _cached(body: bytes) -> int | None:
     try:
-        usage = msgspec.json.decode(body, type=_Body).usage
+        usage = read_json(body, _Body).usage
     except msgspec.MsgspecError:
         return None
     details = usage.prompt_tokens_details if usage else None

@@ -20,6 +20,7 @@ import msgspec
 import urllib3
 
 from resync.cluster import answers, errors
+from resync.kits.reading import read_json
 from resync.kits.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class Cluster:
 def decoded(body: bytes, kind: type[T], asked: str) -> T:
     """`body` as `kind`. Raises NotAnApiError when it is something else."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return read_json(body, kind)
     except msgspec.MsgspecError as problem:
         raise errors.NotAnApiError(
             f"the answer to {asked} is not what a Kubernetes API sends ({problem}): {body[:120]!r}"

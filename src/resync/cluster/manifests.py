@@ -18,6 +18,7 @@ from resync.cluster.durations import parse_s, parse_tc_ms, written_ms, written_s
 from resync.cluster.errors import ManifestError
 from resync.cluster.kinds import KINDS, FaultKind
 from resync.cluster.selectors import Selector, check, selector_of
+from resync.kits.reading import read_json, read_object
 
 HITS_LABEL = "resync.dev/hits"
 PARTITION_ANNOTATION = "resync.dev/partition"
@@ -84,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def body(self) -> dict[str, Any]:
         """A fresh copy of the object, to be sent."""
-        return msgspec.json.decode(self.document, type=dict[str, Any])
+        return read_json(self.document, dict[str, Any])
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -103,7 +104,7 @@ def load_manifest(path: Path) -> Manifest:
 def parse_manifest(document: object, *, where: str = "the manifest") -> Manifest:
     """The fault in a decoded object, checked. Raises ManifestError; `where` opens its message."""
     try:
-        body = msgspec.convert(document, dict[str, Any])
+        body = read_object(document, dict[str, Any])
         refusals.check(body)
         return _view(body)
     except msgspec.ValidationError as problem:

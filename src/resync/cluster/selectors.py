@@ -13,6 +13,7 @@ import msgspec
 
 from resync.cluster.errors import SelectorError
 from resync.cluster.pods import Pod
+from resync.kits.reading import read_object
 
 
 class Expression(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ def selector_of(block: object, where: str) -> Selector:
     Raises SelectorError naming `where` and the field that is not understood.
     """
     try:
-        return msgspec.convert(block, Selector)
+        return read_object(block, Selector)
     except msgspec.ValidationError as problem:
         raise SelectorError(f"{where}: this selector cannot be evaluated here: {problem}") from problem
 

@@ -60,8 +60,17 @@ class _Condition(msgspec.Struct, frozen=True):
     status: str
 
 
+class _Ended(msgspec.Struct, frozen=True, rename="camel"):
+    exit_code: int
+
+
+class _LastState(msgspec.Struct, frozen=True):
+    terminated: _Ended | None = None
+
+
 class _Container(msgspec.Struct, frozen=True, rename="camel"):
     restart_count: int = 0
+    last_state: _LastState = _LastState()
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,6 +90,12 @@ class _Pod(msgspec.Struct, frozen=True):
     @property
     def restarts(self) -> int:
         return sum(container.restart_count for container in self.status.container_statuses or ())
+
+    @property
+    def exit_codes(self) -> str:
+        """What its containers last ended with, 128 + n for a signal."""
+        last = [container.last_state.terminated for container in self.status.container_statuses or ()]
+        return ", ".join(str(ended.exit_code) for ended in last if ended is not None)
 
 
 class _Series(msgspec.Struct, frozen=True):
@@ -130,7 +145,8 @@ def _refuse_crashing(pods: Iterable[_Pod], logs: Path) -> None:
         if pod.restarts >= _RESTARTS_MAX and not pod.ready:
             said = children.last_line(logs / f"{NAMESPACE}_{pod.metadata.name}.log")
             raise LabStartError(
-                f"pod {pod.metadata.name} ends as soon as it is started; its last words: {said}"
+                f"pod {pod.metadata.name} ends as soon as it is started, with exit code {pod.exit_codes}; "
+                f"its last words: {said}"
             )
 
 

@@ -17,6 +17,7 @@ import requests
 import urllib3
 from requests import auth
 
+from resync.kits.reading import read_json
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, Reason
 
@@ -140,6 +141,6 @@ def _timed_out(problem: Exception) -> bool:
 
 def _envelope(body: bytes) -> _Envelope | None:
     try:
-        return msgspec.json.decode(body, type=_Envelope)
+        return read_json(body, _Envelope)
     except msgspec.MsgspecError:
         return None

@@ -18,6 +18,7 @@ import msgspec
 from urllib3 import Retry
 
 from resync.kits.clocks import Clock, SystemClock
+from resync.kits.reading import read_object
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, Reason
 from resync.metrics.guarding import GuardedSession
@@ -229,7 +230,7 @@ class Prometheus:
 
 def _shaped(answer: object, shape: type[T], asked: str) -> T:
     try:
-        return msgspec.convert(answer, shape)
+        return read_object(answer, shape)
     except msgspec.ValidationError as problem:
         raise CouldNotMeasureError(f"the answer to {asked}: {problem}", reason=Reason.SHAPE) from problem
 

@@ -7,8 +7,6 @@ client.
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from resync.cluster import (
     controllers,
     faults,
@@ -27,6 +25,7 @@ from resync.cluster.pods import Pod, list_pods
 from resync.cluster.selectors import Selector
 from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
+from resync.kits.reading import read_json
 from resync.kvsync.fleet import LABEL_RANKS, ranks_of
 from resync.run.clustererrors import ours, step_for
 from resync.run.errors import RefusedError, UnmeasuredError
@@ -343,4 +342,4 @@ def _running(namespace: str, selector: str) -> Selector:
 
 
 def _parsed(plan: FaultPlan) -> manifests.Manifest:
-    return manifests.parse_manifest(msgspec.json.decode(plan.manifest), where=plan.name)
+    return manifests.parse_manifest(read_json(plan.manifest, object), where=plan.name)

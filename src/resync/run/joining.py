@@ -20,6 +20,7 @@ import msgspec
 
 from resync.kits.directories import state_dir
 from resync.kits.processes import Holder
+from resync.kits.reading import read_json
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.run.errors import RefusedError
 
@@ -42,7 +43,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 def running_lab() -> LabState | None:
     """The lab that runs, None when there is none: no file, a torn one, or one whose process is gone."""
     try:
-        state = msgspec.json.decode((state_dir() / "lab.json").read_bytes(), type=LabState)
+        state = read_json((state_dir() / "lab.json").read_bytes(), LabState)
     except (OSError, msgspec.DecodeError):
         return None
     return state if Holder(state.pid, state.pid_start_ticks).is_alive() else None
@@ -106,7 +107,7 @@ def join_or_start(meanwhile: Callable[[], None] = lambda: None) -> Lab:
 def _holder() -> Holder | None:
     """Whoever runs, brings up or ends a lab here."""
     try:
-        holder = msgspec.json.decode((state_dir() / "lab.lock").read_bytes(), type=Holder)
+        holder = read_json((state_dir() / "lab.lock").read_bytes(), Holder)
     except (OSError, msgspec.DecodeError):
         return None
     return holder if holder.is_alive() else None

@@ -6,6 +6,7 @@ from resync.cluster import loads
 from resync.cluster.connecting import Cluster
 from resync.cluster.pods import Pod, list_pods
 from resync.kits.clocks import SystemClock
+from resync.kits.reading import read_json
 from resync.run.errors import RefusedError
 from resync.run.settings import Settings
 from resync.run.worlds import FaultPlan, Hit, Injected, LeftBehind
@@ -53,7 +54,7 @@ class LoadFaults:
     def inject(self, plan: FaultPlan) -> Injected:
         """Begin it. Its end is counted from before it was asked for, so it is never taken for longer."""
         asked_s = SystemClock().wall_s()
-        surge = msgspec.json.decode(plan.manifest, type=loads.Surge)
+        surge = read_json(plan.manifest, loads.Surge)
         pods = self._pods()
         for pod in pods:
             loads.begin(self._cluster, pod, surge)

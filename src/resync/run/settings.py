@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from resync.kits.reading import read_object
 from resync.run.errors import SettingsError
 
 Direction = Literal["to", "from", "both"]
@@ -299,7 +300,7 @@ def parse(configuration: Mapping[str, Any]) -> Settings:
     Raises SettingsError naming the variable of the first value without a meaning.
     """
     values = {field.attribute: _parsed(field, configuration.get(field.key, field.lab)) for field in FIELDS}
-    return msgspec.convert(values, Settings)
+    return read_object(values, Settings)
 
 
 def _parsed(field: Field, value: object) -> object:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -39,10 +40,15 @@ class Stream:
         """Answer the watch to its end; that a version is gone is said in the stream."""
         self._response.content_type = "application/json"
         self._response.enable_chunked_encoding()
-        resource = self.renderer.resource
+        with suppress(ConnectionResetError):  # the client is gone: nobody is left to tell
+            await self._tell()
+        return self._response
+
+    async def _tell(self) -> None:
+        """Raises ConnectionResetError when the client is gone or does not read."""
         try:
             with (
-                subscribed(self.store, resource, self.matches, self.options) as subscription,
+                subscribed(self.store, self.renderer.resource, self.matches, self.options) as subscription,
                 self.closing.waking(subscription),
             ):
                 await self._response.prepare(self.request)
@@ -50,10 +56,6 @@ class Stream:
         except errors.ApiError as refusal:
             await self._response.prepare(self.request)
             await self._send(event_line("ERROR", encode(refusal.status())))
-        except ConnectionResetError:
-            return self._response
-        await self._response.write_eof()
-        return self._response
 
     async def _run(self, subscription: Subscription) -> None:
         deadline = time.monotonic() + self.options.timeout_s
