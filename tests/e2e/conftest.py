@@ -210,6 +210,21 @@ def run(begin: Callable[..., Running]) -> Callable[..., Ran]:
 
 
 @pytest.fixture
+def brought_to(begin: Callable[..., Running]) -> Callable[..., Running]:
+    """Starts one as `begin` does, and returns it when a record of that kind is on disk.
+
+    How late events are is not what such a run is about: it gets as far on a machine that others slow down.
+    """
+
+    def start(kind: str, *experiment: str, **settings: Any) -> Running:
+        running = begin(*experiment, **{"RESYNC_EVENT_AGE_SLACK": "2s", **settings})
+        running.appeared(kind)
+        return running
+
+    return start
+
+
+@pytest.fixture
 def command(lab: LabHandle, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """The console script, in tmp_path, with the session's lab."""
     return lambda *words: resync(lab, tmp_path, *words)

@@ -84,11 +84,10 @@ TIER = [pytest.param(name, marks=[pytest.mark.nightly] if name in NIGHTLY else [
 @pytest.mark.parametrize("experiment", TIER)
 @pytest.mark.scenario("failure/killed-run", "failure/swept")
 def test_it_ends_by_its_own_expiry_and_can_be_swept(
-    lab: LabHandle, begin: Begin, standing: Standing, command: Command, experiment: str
+    lab: LabHandle, brought_to: Begin, standing: Standing, command: Command, experiment: str
 ) -> None:
     shows, late_s = FAULTS[experiment]
-    running = begin(experiment, RESYNC_FAULT_DURATION="6s")
-    running.appeared("effect-proven")
+    running = brought_to("effect-proven", experiment, RESYNC_FAULT_DURATION="6s")
     running.process.kill()
     running.finished()
     (injected,) = [r for r in running.evidence() if isinstance(r, FaultInjected)]

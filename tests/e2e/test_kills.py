@@ -136,11 +136,10 @@ def test_a_kill_that_kills_nobody_proves_nothing(run: Run, idle_lab: LabHandle, 
 
 
 def test_a_runner_that_is_killed_leaves_a_lab_that_heals_and_an_object_that_is_swept(
-    lab: LabHandle, begin: Run, standing: Standing, command: Any
+    lab: LabHandle, brought_to: Run, standing: Standing, command: Any
 ) -> None:
     before = pods_of(lab).keys()
-    running = begin("engine-pod-kill", RESYNC_FAULT_DURATION="10s")
-    running.appeared("effect-proven")
+    running = brought_to("effect-proven", "engine-pod-kill", RESYNC_FAULT_DURATION="10s")
     running.process.kill()
     running.finished()
     wait_until(

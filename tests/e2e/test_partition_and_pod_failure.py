@@ -60,15 +60,14 @@ def test_what_a_reset_loses_is_asked_for_comes_complete_and_the_index_is_right_a
 
 
 def test_a_failure_that_somebody_undoes_while_the_mesh_reports_it_proves_nothing(
-    lab: LabHandle, begin: Run
+    lab: LabHandle, brought_to: Run
 ) -> None:
     with lab.cluster() as cluster:
         as_they_were = {
             pod: cluster.get(f"{pods_path(lab.namespace)}/{pod}", dict[str, Any])["spec"]["containers"]
             for pod in ("engine-0", "engine-1", "engine-2")
         }
-    running = begin("pod-failure", RESYNC_FAULT_DURATION="30s")
-    running.appeared("fault-injected")
+    running = brought_to("fault-injected", "pod-failure", RESYNC_FAULT_DURATION="30s")
     (injected,) = [r for r in running.evidence() if isinstance(r, FaultInjected)]
     (name,) = [pod.rpartition("/")[2] for pod in injected.pods]
     undone = {"spec": {"containers": as_they_were[name]}}

@@ -60,9 +60,10 @@ def test_a_link_that_ignores_a_fault_while_the_mesh_says_injected(
 
 
 @pytest.mark.scenario("failure/fault-ended-early")
-def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run, standing: Standing) -> None:
-    running = begin()
-    running.appeared("effect-proven")
+def test_a_fault_that_somebody_deletes_in_the_window(
+    lab: LabHandle, brought_to: Run, standing: Standing
+) -> None:
+    running = brought_to("effect-proven")
     (fault,) = standing()
     with lab.cluster() as cluster:
         cluster.request("DELETE", f"{FAULTS}/{fault['metadata']['name']}")
@@ -71,10 +72,9 @@ def test_a_fault_that_somebody_deletes_in_the_window(lab: LabHandle, begin: Run,
 
 @pytest.mark.own_lab
 @pytest.mark.scenario("failure/metrics-lost")
-def test_a_prometheus_that_is_deleted_in_the_window(begin: Run, fresh_lab: FreshLab) -> None:
+def test_a_prometheus_that_is_deleted_in_the_window(brought_to: Run, fresh_lab: FreshLab) -> None:
     mine = fresh_lab()
-    running = begin(where=mine)
-    running.appeared("effect-proven")
+    running = brought_to("effect-proven", where=mine)
     with mine.cluster() as cluster:
         cluster.request("DELETE", f"{pods_path(mine.namespace)}/prometheus-0")
     proves_nothing(running.finished(), "(?i)prometheus|could be seen")
@@ -86,10 +86,9 @@ def test_a_metric_that_must_move_and_does_not(lab: LabHandle, run: Run) -> None:
         proves_nothing(ran, r"resync_gateway_applied_sequence.* does not move|batches published and not")
 
 
-def test_a_load_that_dies_two_seconds_into_the_window(lab: LabHandle, begin: Run) -> None:
+def test_a_load_that_dies_two_seconds_into_the_window(lab: LabHandle, brought_to: Run) -> None:
     with lab.replaced("load-0", []):
-        running = begin(RESYNC_FAULT_DURATION="8s")
-        running.appeared("effect-proven")
+        running = brought_to("effect-proven", RESYNC_FAULT_DURATION="8s")
         started_s = running.evidence()[-1].at
         wait_until(lambda: now_s(lab) >= started_s + 2.0, what="second 2 of the window", timeout_s=5.0)
         with lab.cluster() as cluster:

@@ -62,17 +62,15 @@ def stopped_in_time(running: Running, path: Path_, standing: Standing, number: s
 
 @pytest.mark.parametrize("kind", STOPPED)
 @pytest.mark.scenario("failure/stopped-run")
-def test_sigterm_heals_and_is_void(begin: Running, path: Path_, standing: Standing, kind: str) -> None:
-    running = begin()
-    running.appeared(kind)
+def test_sigterm_heals_and_is_void(brought_to: Running, path: Path_, standing: Standing, kind: str) -> None:
+    running = brought_to(kind)
     stopped_in_time(running, path, standing, signal.SIGTERM)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", [k for k in HEALTHY_KINDS if k not in LAST])
-def test_sigint_heals_and_is_void(begin: Running, path: Path_, standing: Standing, kind: str) -> None:
-    running = begin()
-    running.appeared(kind)
+def test_sigint_heals_and_is_void(brought_to: Running, path: Path_, standing: Standing, kind: str) -> None:
+    running = brought_to(kind)
     stopped_in_time(running, path, standing, signal.SIGINT)
 
 
@@ -90,10 +88,9 @@ def expires_s(faults: list[dict[str, Any]]) -> float:
 @pytest.mark.parametrize("kind", TIER)
 @pytest.mark.scenario("failure/killed-run")
 def test_after_sigkill_the_fault_ends_by_its_own_expiry_and_is_found(
-    lab: LabHandle, begin: Running, path: Path_, standing: Standing, *, command: Command, kind: str
+    lab: LabHandle, brought_to: Running, path: Path_, standing: Standing, *, command: Command, kind: str
 ) -> None:
-    running = begin()
-    running.appeared(kind)
+    running = brought_to(kind)
     running.process.kill()
     running.finished()
     left = [fault for fault in standing() if "deletionTimestamp" not in fault["metadata"]]
@@ -149,11 +146,14 @@ def marked(mark: str) -> list[int]:
 @pytest.mark.own_lab
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_lab_that_the_run_had_started_ends_with_it(
-    begin: Running, tmp_path: Path, number: signal.Signals
+    brought_to: Running, tmp_path: Path, number: signal.Signals
 ) -> None:
     state_dir = tmp_path / "state"
-    running = begin(where=None, RESYNC_STATE_DIR=str(state_dir))
-    running.appeared("effect-proven" if number is signal.SIGKILL else "target-joined")
+    running = brought_to(
+        "effect-proven" if number is signal.SIGKILL else "target-joined",
+        where=None,
+        RESYNC_STATE_DIR=str(state_dir),
+    )
     supervisor = json.loads((state_dir / "lab.json").read_text())["pid"]
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     text = Path(f"/proc/{children[0]}/environ").read_text()
