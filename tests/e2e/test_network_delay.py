@@ -3,7 +3,7 @@
 import math
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +23,37 @@ MEASURED = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_BASELINE": "6s"}
 """A median to within 2 ms needs more samples than a verdict does."""
 
 
+CALM_WITHIN_RUNS = 8
+"""So many bursts of other work on the machine may come one after the other."""
+
+
 @pytest.mark.alone
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(("direction", "age_ms", "rtt_ms"), DIRECTIONS)
 @pytest.mark.scenario("failure/network-delay")
 def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
-    run: Run, direction: str, age_ms: float, rtt_ms: float, record_property: Callable[[str, object], None]
+    run: Run, tmp_path: Path, direction: str, age_ms: float, rtt_ms: float
 ) -> None:
-    """The quickest of all measurements moves by the delay, whatever else the machine does meanwhile.
+    """In every run the quickest measurements move by the delay; on a calm machine each pod's medians do.
 
-    So do the medians, pod by pod, where the untouched peer shows that medians can be told so well: a machine
-    that others slow down for half a minute (round trips of 70 ms outside the fault) moves them by more.
+    Whether the machine was calm is the untouched peer's to say, whatever the effect turns out to be.
     """
-    ran = run(RESYNC_DIRECTION=direction, RESYNC_JITTER="0ms", **MEASURED)
-    assert ran.code == 0, ran.line
-    effect = ran.line["effect"]
-    assert effect["proven"]
-    assert len(effect["pods"]) == 3
-    taken = {r.phase: Samples(r) for r in ran.records() if isinstance(r, SamplesTaken)}
-    before, during = taken["baseline"], taken["fault"]
-    for pair, added_ms in ((AGE, age_ms), (RTT, rtt_ms)):
-        added = quickest_ms(during, pair) - quickest_ms(before, pair)
-        assert added == pytest.approx(added_ms, abs=TOLERANCE_MS)
-    assert min(peer_ms(during)) - min(peer_ms(before)) == pytest.approx(0.0, abs=TOLERANCE_MS)
-    chance_ms = median_error_ms(peer_ms(before), peer_ms(during))
-    record_property(f"chance moves a median by up to (above {TOLERANCE_MS} it is not judged), ms", chance_ms)
-    if chance_ms <= TOLERANCE_MS:
-        medians_move(effect, age_ms, rtt_ms)
-    ran.is_honest()
+    for number in range(CALM_WITHIN_RUNS):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        ran = run(cwd=directory, RESYNC_DIRECTION=direction, RESYNC_JITTER="0ms", **MEASURED)
+        assert ran.code == 0, ran.line
+        taken = {r.phase: Samples(r) for r in ran.records() if isinstance(r, SamplesTaken)}
+        before, during = taken["baseline"], taken["fault"]
+        for pair, added_ms in ((AGE, age_ms), (RTT, rtt_ms)):
+            added = quickest_ms(during, pair) - quickest_ms(before, pair)
+            assert added == pytest.approx(added_ms, abs=TOLERANCE_MS)
+        ran.is_honest()
+        chance_ms = median_error_ms(peer_ms(before), peer_ms(during))
+        if chance_ms <= TOLERANCE_MS:
+            medians_move(ran.line["effect"], age_ms, rtt_ms)
+            return
+    pytest.fail(f"no calm machine in {CALM_WITHIN_RUNS} runs: chance alone moves a median by {chance_ms} ms")
 
 
 def quickest_ms(samples: Samples, pair: tuple[str, str]) -> float:
@@ -77,6 +81,8 @@ def median_error_ms(*windows: Sequence[float]) -> float:
 
 def medians_move(effect: Any, age_ms: float, rtt_ms: float) -> None:
     """The untouched peer's own shift is what the machine did meanwhile: so much is allowed on top."""
+    assert effect["proven"]
+    assert len(effect["pods"]) == 3
     assert effect["peer_added_ms"] == pytest.approx(0.0, abs=TOLERANCE_MS)
     within = TOLERANCE_MS + abs(effect["peer_added_ms"])
     for pod in effect["pods"].values():
