@@ -1,5 +1,7 @@
 """The chain of prefix keys, and the counter and ring of a publisher."""
 
+from itertools import accumulate
+
 import pytest
 import xxhash
 from hypothesis import given
@@ -25,6 +27,15 @@ def test_keys_are_of_full_blocks_and_chain_from_the_seed() -> None:
     assert chain.prefix_keys([1, 2, 3, 4, 5], 2, seed=9) == (first, second)
     assert chain.prefix_keys([3, 4], 2, seed=9, parent_key=first) == (second,)
     assert chain.prefix_keys([1], 2) == ()
+
+
+@pytest.mark.parametrize("blocks", [chain.AT_ONCE_MAX - 1, chain.AT_ONCE_MAX, chain.AT_ONCE_MAX + 1])
+@pytest.mark.parametrize("rest", [0, 1])
+def test_many_blocks_have_the_keys_that_each_has_behind_the_one_before(blocks: int, rest: int) -> None:
+    tokens = list(range(7, 7 + 3 * blocks + rest))
+    pairs = zip(*[iter(tokens)] * 3, strict=False)
+    one_by_one = accumulate(pairs, lambda key, block: chain.prefix_key(key, block, seed=9), initial=9)
+    assert chain.prefix_keys(tokens, 3, seed=9) == tuple(one_by_one)[1:]
 
 
 def test_a_token_beyond_32_bits_counts_by_its_low_32() -> None:
