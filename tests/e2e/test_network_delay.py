@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resync.lab.handle import LabHandle
-from resync.run.readings import AGE, PEER, RTT, fresh, measured
+from resync.run.readings import AGE, PEER, RTT, all_measured, fresh
 from resync.run.records import SamplesTaken
 from resync.run.samples import Samples
 
@@ -78,7 +78,7 @@ def each_way(before: Samples, during: Samples) -> dict[Way, Windows]:
     """What was measured of each pod, by what was measured and pod, and of the untouched peer."""
 
     def windows(pair: Pair, pod: str) -> Windows:
-        both = [*measured(before, pair, pod), *measured(during, pair, pod)]
+        both = all_measured((before, during), pair, pod)
         old, new = fresh(both, before.window), fresh(both, during.window)
         return [r.took_ms for r in old], [r.took_ms for r in new]
 

@@ -5,7 +5,9 @@ import pytest
 from resync.run.effects import Effect, PodEffect, delay
 from resync.run.effects.delay import Expected, PodReadings
 from resync.run.observations import Series
-from resync.run.readings import Reading, readings
+from resync.run.readings import RTT, Reading, all_measured, readings
+from resync.run.records import SamplesTaken
+from resync.run.samples import Samples
 from resync.run.settings import Direction
 
 BASELINE, WINDOW = (0.0, 4.0), (10.0, 14.0)
@@ -33,6 +35,27 @@ def judged(fault: list[Reading], *, age: list[Reading] | None = None) -> PodEffe
 def test_direction_says_what_is_added(direction: Direction, age_ms: float, rtt_ms: float) -> None:
     assert delay.expected_age(direction, latency_ms=50, jitter_ms=10).added_ms == age_ms
     assert delay.expected_rtt(direction, latency_ms=50, jitter_ms=10).added_ms == rtt_ms
+
+
+def test_a_measurement_that_the_samples_of_two_phases_hold_is_one() -> None:
+    def seen(metric: str, *values: float) -> Series:
+        labels = {"pod_key": "default/engine-0", "instance": "gateway-0"}
+        return Series(metric=metric, labels=labels, points=list(enumerate(values, 10)))
+
+    def phase(*done_s: float) -> Samples:
+        series = [seen(RTT[0], *(0.1 for _ in done_s)), seen(RTT[1], *done_s)]
+        taken = SamplesTaken(
+            phase="fault",
+            window=(0.0, 20.0),
+            interval_s=0.25,
+            series=series,
+            instrument=[],
+            at=20.0,
+        )
+        return Samples(taken)
+
+    read = all_measured((phase(8.0, 9.0), phase(9.0, 9.5)), RTT, "default/engine-0")
+    assert read == [Reading(done_s, 100.0) for done_s in (8.0, 9.0, 9.5)]
 
 
 def test_jitter_and_slack_lower_the_threshold() -> None:

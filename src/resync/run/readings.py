@@ -91,5 +91,10 @@ def measured(samples: Samples, pair: tuple[str, str], pod_key: str) -> list[Read
     return [r for v in values if (s := stamps.get(_identity(v))) is not None for r in readings(v, s)]
 
 
+def all_measured(phases: Iterable[Samples], pair: tuple[str, str], pod_key: str) -> list[Reading]:
+    """The same over several phases: what the samples of two phases hold is one measurement all the same."""
+    return list(dict.fromkeys(r for samples in phases for r in measured(samples, pair, pod_key)))
+
+
 def _identity(series: Series) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(series.labels.items()))

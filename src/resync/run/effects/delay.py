@@ -31,6 +31,7 @@ from resync.run.readings import (
     PEER,
     RTT,
     Reading,
+    all_measured,
     fresh,
     low_ms,
     measured,
@@ -222,13 +223,10 @@ class Delay:
     def judged(self, baseline: Samples, fault: Samples, pods: Sequence[str], settings: Settings) -> Effect:
         """Every round trip and event age of every pod, and the untouched peer."""
         delay = {"latency_ms": settings.latency_ms, "jitter_ms": settings.jitter_ms}
+        phases = (baseline, fault)
         judged = [
             pod_effect(
-                PodReadings(
-                    pod,
-                    [*measured(baseline, RTT, pod), *measured(fault, RTT, pod)],
-                    [*measured(baseline, AGE, pod), *measured(fault, AGE, pod)],
-                ),
+                PodReadings(pod, all_measured(phases, RTT, pod), all_measured(phases, AGE, pod)),
                 baseline=baseline.window,
                 window=fault.window,
                 age=expected_age(settings.direction, **delay),
