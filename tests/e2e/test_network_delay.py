@@ -32,7 +32,10 @@ MEASURED = {"RESYNC_FAULT_DURATION": "5s", "RESYNC_BASELINE": "6s"}
 """A median to within 2 ms needs more samples than a verdict does."""
 
 RUNS_MAX = 6
-"""On a busy machine medians take more of them to be told to within 2 ms; after these, as well as can be."""
+"""So many are put together until chance moves no median by more than `CALM_MS`: one on a calm machine."""
+
+CALM_MS = 1.5
+"""Then a median is judged to within 2 ms, four standard errors; else chance is allowed on top."""
 
 CHANCE_MS_MAX = 10.0
 """A machine on which chance moves the medians of so many runs by more tells nothing about 50 ms."""
@@ -47,8 +50,8 @@ def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
 ) -> None:
     """In every run the quickest measurements move by the delay, and the medians told are those measured.
 
-    Each pod's medians move by the delay to within 2 ms and what chance moves them, which the spread of the
-    measurements says: a steady delay does not change it. So many runs are made that it is 2 ms at most.
+    Each pod's medians move by the delay to within 2 ms, over as many runs as the spread of the measurements
+    asks for, which a steady delay does not change.
     """
     added_ms = {AGE: age_ms, RTT: rtt_ms, PEERS[0]: 0.0}
     measured_ms: dict[Way, Windows] = {}
@@ -63,7 +66,7 @@ def test_a_healthy_system_passes_with_the_effect_that_the_direction_means(
         the_quickest_move(here, added_ms)
         the_medians_are_told(here, ran.line["effect"])
         measured_ms = together(measured_ms, here)
-        if max(median_error_ms(*windows) for windows in measured_ms.values()) <= TOLERANCE_MS:
+        if chance_ms(measured_ms) <= CALM_MS:
             break
     the_medians_move(measured_ms, added_ms)
 
@@ -102,7 +105,7 @@ def the_medians_are_told(run: dict[Way, Windows], effect: Any) -> None:
     assert {*told, PEERS} == {*run}
     for way, moved_ms in told.items():
         assert moved_ms == pytest.approx(shift_ms(*run[way]), abs=0.001)
-    peer_within_ms = TOLERANCE_MS + median_error_ms(*run[PEERS])
+    peer_within_ms = max(TOLERANCE_MS, median_error_ms(*run[PEERS]))
     assert effect["peer_added_ms"] == pytest.approx(0.0, abs=peer_within_ms)
 
 
@@ -121,10 +124,16 @@ def together(some: dict[Way, Windows], more: dict[Way, Windows]) -> dict[Way, Wi
 
 def the_medians_move(measured_ms: dict[Way, Windows], added_ms: dict[Pair, float]) -> None:
     """By what was added, each pod's; and the untouched peer's do not."""
+    assert chance_ms(measured_ms) <= CHANCE_MS_MAX, "no machine to measure on"
+    calm = chance_ms(measured_ms) <= CALM_MS
     for (pair, pod), windows in measured_ms.items():
-        moved_ms, chance_ms = shift_ms(*windows), median_error_ms(*windows)
-        assert chance_ms <= CHANCE_MS_MAX, f"no machine to measure {pair[0]} of {pod} on"
-        assert moved_ms == pytest.approx(added_ms[pair], abs=TOLERANCE_MS + chance_ms)
+        within_ms = TOLERANCE_MS if calm else TOLERANCE_MS + median_error_ms(*windows)
+        assert shift_ms(*windows) == pytest.approx(added_ms[pair], abs=within_ms), f"{pair[0]} of {pod}"
+
+
+def chance_ms(measured_ms: dict[Way, Windows]) -> float:
+    """By how much chance may move the worst of the medians."""
+    return max(median_error_ms(*windows) for windows in measured_ms.values())
 
 
 def peer_ms(samples: Samples) -> list[float]:
