@@ -10,10 +10,10 @@ Bodies are decoded by `msgspec` into our own records, not into the client's mode
 of every object and raise on a pod that lacks one we never read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, Self, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -21,6 +21,7 @@ import urllib3
 
 from resync.cluster import answers, errors
 from resync.kits.reading import read_json
+from resync.kits.shields import UNSHIELDED, Shield
 from resync.kits.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ class Answered(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class _More(TypedDict, total=False):
+    """What a request may have beside its method and path."""
+
+    query: Mapping[str, str] | None
+    body: object
+    content_type: str | None
+    headers: Mapping[str, str] | None
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -113,23 +123,32 @@ class Cluster:
 
     Every call is bounded by `timeout_s`; errors are `resync.cluster.errors`.
 
-    Safe to use from several threads. `host` is the server's URL as messages may show it, without path.
+    Safe to use from several threads. `host` is the server's URL as messages may show it, without path; each
+    exchange is made inside `shield`.
     """
 
-    def __init__(self, api_client: "ApiClient", *, timeout_s: float) -> None:
+    def __init__(self, api_client: "ApiClient", *, timeout_s: float, shield: Shield = UNSHIELDED) -> None:
         self.api_client = api_client
         self.host = _shown(api_client.configuration.host)
+        self.shield = shield
         self._timeout_s = timeout_s
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None, *, context: str | None = None, timeout_s: float = 5.0) -> Self:
+    def connect(
+        cls,
+        kubeconfig: Path | None,
+        *,
+        context: str | None = None,
+        timeout_s: float = 5.0,
+        shield: Shield = UNSHIELDED,
+    ) -> Self:
         """A connection by that file, or by the pod's own credentials when it is None. No request is made yet.
 
         Raises KubeconfigError.
         """
         from kubernetes.client import ApiClient
 
-        return cls(ApiClient(_configure(kubeconfig, context)), timeout_s=timeout_s)
+        return cls(ApiClient(_configure(kubeconfig, context)), timeout_s=timeout_s, shield=shield)
 
     def __enter__(self) -> Self:
         return self
@@ -169,49 +188,59 @@ class Cluster:
         content_type: str | None = None,
     ) -> bytes:
         """The body of a successful answer. Raises ClusterError."""
-        response = self._exchange(
-            method, path, query, body=body, content_type=content_type, timeout=self._timeout_s
+        asked = f"{method} {path}"
+        return self._talk(
+            method,
+            path,
+            lambda response: self._checked(response, asked),
+            query=query,
+            body=body,
+            content_type=content_type,
         )
-        try:
-            return self._checked(response, f"{method} {path}")
-        finally:
-            response.release_conn()
 
     def carry(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answered:
         """The answer of a pod behind the API's proxy; a refusal is an answer too. Raises ClusterError."""
-        response = self._exchange(method, path, None, body=body, headers=headers, timeout=self._timeout_s)
-        try:
-            said = {name.lower(): value for name, value in response.headers.items()}
-            return Answered(response.status, said, response.data)
-        except urllib3.exceptions.HTTPError as problem:
-            raise answers.error_without_answer(problem, f"{method} {path}", self.host) from problem
-        finally:
-            response.release_conn()
+        asked = f"{method} {path}"
+        return self._talk(
+            method, path, lambda response: self._answered(response, asked), body=body, headers=headers
+        )
 
     def stream(self, path: str, query: Mapping[str, str], *, silence_s: float) -> StreamingAnswer:
         """A successful answer whose body is still to be read; `silence_s` without a byte is an error.
 
         Raises ClusterError.
         """
-        response = self._exchange("GET", path, query, timeout=self._timeout_s)
-        if response.status not in _SUCCESS:
-            try:
-                self._checked(response, f"GET {path}")
-            finally:
-                response.close()
+        with self.shield():
+            response = self._exchange("GET", path, query=query)
+            if response.status not in _SUCCESS:
+                try:
+                    self._checked(response, f"GET {path}")
+                finally:
+                    response.close()
         # The head had to come within the ordinary limit; only the body may be silent for longer.
         sock = getattr(response.connection, "sock", None)
         if sock is not None:
             sock.settimeout(silence_s)
         return cast("StreamingAnswer", response)
 
+    def _talk(
+        self, method: str, path: str, read: Callable[[urllib3.HTTPResponse], T], **more: Unpack[_More]
+    ) -> T:
+        """What `read` makes of the answer, in one stretch: the response is disposed of inside it too."""
+        with self.shield():
+            response = self._exchange(method, path, **more)
+            try:
+                return read(response)
+            finally:
+                response.release_conn()
+                del response
+
     def _exchange(
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None,
         *,
-        timeout: float | tuple[float, float],
+        query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -225,10 +254,17 @@ class Cluster:
             method, url_path, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         try:
-            answer = self.api_client.call_api(*call, _request_timeout=timeout)
+            answer = self.api_client.call_api(*call, _request_timeout=self._timeout_s)
         except urllib3.exceptions.HTTPError as problem:
             raise answers.error_without_answer(problem, f"{method} {path}", self.host) from problem
         return cast("urllib3.HTTPResponse", answer.response)
+
+    def _answered(self, response: urllib3.HTTPResponse, asked: str) -> Answered:
+        try:
+            said = {name.lower(): value for name, value in response.headers.items()}
+            return Answered(response.status, said, response.data)
+        except urllib3.exceptions.HTTPError as problem:
+            raise answers.error_without_answer(problem, asked, self.host) from problem
 
     def _checked(self, response: urllib3.HTTPResponse, asked: str) -> bytes:
         try:

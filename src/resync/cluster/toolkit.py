@@ -62,7 +62,7 @@ def headcount(cluster: Cluster, namespace: str, label_selector: str, *, timeout_
     """
     probes = load()
     where: dict[str, Any] = {"label_selector": label_selector, "ns": namespace}
-    with contextlib.closing(_bounded(cluster, timeout_s)) as client:
+    with cluster.shield(), contextlib.closing(_bounded(cluster, timeout_s)) as client:
 
         def ask(probe: Probe, **more: object) -> Any:
             return _asked(cluster, with_client(probe, client), {**where, **more})

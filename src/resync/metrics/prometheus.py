@@ -19,6 +19,7 @@ from urllib3 import Retry
 
 from resync.kits.clocks import Clock, SystemClock
 from resync.kits.reading import read_object
+from resync.kits.shields import UNSHIELDED, Shield
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, Reason
 from resync.metrics.guarding import GuardedSession
@@ -79,15 +80,19 @@ class _Targets(msgspec.Struct, frozen=True, rename="camel"):
 class Prometheus:
     """A Prometheus, asked under one deadline per question. Every method raises CouldNotMeasureError.
 
-    Times are seconds since the epoch by the server's clock (`clock_offset` relates it to ours).
+    Times are seconds since the epoch by the server's clock (`clock_offset` relates it to ours). Each attempt
+    is made inside `shield`.
     """
 
-    def __init__(self, access: PrometheusAccess, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, access: PrometheusAccess, *, clock: Clock | None = None, shield: Shield = UNSHIELDED
+    ) -> None:
         # Imported here: the client brings dateparser, which `chaos validate` needs nothing of.
         from prometheus_api_client import PrometheusConnect
 
         self.access = access
         self._clock = clock or SystemClock()
+        self._shield = shield
         session = GuardedSession(access)
         self._client = PrometheusConnect(
             url=access.base,
@@ -205,7 +210,9 @@ class Prometheus:
         back_off_s = BACK_OFF_S_MIN
         while True:
             try:
-                return _shaped(question(), shape, asked)
+                with self._shield():
+                    answer = question()
+                return _shaped(answer, shape, asked)
             except KeyError as problem:
                 # The client takes the answer apart before we see it.
                 raise CouldNotMeasureError(

@@ -26,6 +26,7 @@ from resync.cluster.selectors import Selector
 from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
 from resync.kits.reading import read_json
+from resync.kits.shields import UNSHIELDED, Shield
 from resync.kvsync.fleet import LABEL_RANKS, ranks_of
 from resync.run.clustererrors import ours, step_for
 from resync.run.errors import RefusedError, UnmeasuredError
@@ -81,17 +82,18 @@ def _counted(pods: Sequence[PodSeen]) -> tuple[int, int, bool]:
 
 
 class ClusterWorld:
-    """A World over `resync.cluster` and Prometheus."""
+    """A World over `resync.cluster` and Prometheus; each of its questions is asked inside `shield`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shield: Shield = UNSHIELDED) -> None:
         """Connect lazily: nothing is asked yet. Raises RefusedError for an unusable kubeconfig."""
         self._settings = settings
         self._lease: leases.HeldLease | None = None
         self._renewer: leases.LeaseRenewer | None = None
         self._applied: faults.AppliedFault | None = None
         with ours():
-            self._cluster = Cluster.connect(Path(settings.kubeconfig) if settings.kubeconfig else None)
-        self._scrapes = Scrapes(settings)
+            kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
+            self._cluster = Cluster.connect(kubeconfig, shield=shield)
+        self._scrapes = Scrapes(settings, shield=shield)
         self._loads = LoadFaults(self._cluster, settings)
         self._fronts = Fronts(self._cluster, settings)
 

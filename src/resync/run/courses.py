@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from resync.kits.shields import UNSHIELDED, Shield
 from resync.run import faulting, hooks, preflight, records, runs, settings
 from resync.run.errors import RefusedError, RunError
 from resync.run.exits import EXIT, VOID_CODE
@@ -52,12 +53,12 @@ class _Course:
 _course = _Course()
 
 
-def open_world(parsed: settings.Settings) -> World:
-    """The real world: a Kubernetes API and a Prometheus."""
+def open_world(parsed: settings.Settings, shield: Shield = UNSHIELDED) -> World:
+    """The real world: a Kubernetes API and a Prometheus, each question to them asked inside `shield`."""
     # Imported here: `chaos validate` imports the control and needs neither client.
     from resync.run.clusterworld import ClusterWorld
 
-    return ClusterWorld(parsed)
+    return ClusterWorld(parsed, shield=shield)
 
 
 def join_lab() -> Lab:
@@ -116,7 +117,7 @@ def begin(
     )
     run.settings = settings.parse(configuration)
     configuration.update(settings.tolerances(run.settings))
-    run.world = open_world(run.settings)
+    run.world = open_world(run.settings, run.signals.shielded)
     run.note(
         records.TargetJoined(
             at=run.now_s(),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resync.kits.clocks import SystemClock
+from resync.kits.shields import UNSHIELDED, Shield
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, MetricsError
@@ -70,9 +71,9 @@ def _ours() -> Iterator[None]:
 class Scrapes:
     """One Prometheus, as a run asks it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shield: Shield = UNSHIELDED) -> None:
         """Nothing is asked yet. Raises RefusedError for an address that cannot be one."""
-        self._prometheus = Prometheus(access_of(settings.prometheus_url))
+        self._prometheus = Prometheus(access_of(settings.prometheus_url), shield=shield)
         self._clock = SystemClock()
         self._interval_s: float | None = None
         self._offset_s: float | None = None

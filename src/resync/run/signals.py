@@ -7,7 +7,8 @@ rollbacks.
 
 One signal unwinds the run. What comes after the first is counted and goes no further: the run is already on
 its way out, and a second Ctrl-C must not stop it from healing. Inside `shielded()` even the first is only
-noted, and raised at the end.
+noted, and raised at the end: healing is such a stretch, and so is each question to a client
+(`resync.kits.shields`).
 """
 
 import contextlib
@@ -73,14 +74,22 @@ class Signals:
 
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:
-        """A stretch that runs to its end whatever arrives; a first signal is raised right after it."""
+        """A stretch that runs to its end whatever arrives; a first signal is raised right after it.
+
+        Also where the stretch fails: what then goes on, as if nothing had been seen yet, would never stop.
+        In any other thread nothing is to be shielded: handlers run in the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         self._shields += 1
         try:
             yield
         finally:
             self._shields -= 1
-            interrupted = self._pending and not self._shields
-            if interrupted:
-                self._pending = False
-        if interrupted:
-            raise RunInterrupted("a signal arrived while the fault was being healed")
+            self._raise_held()
+
+    def _raise_held(self) -> None:
+        if self._pending and not self._shields:
+            self._pending = False
+            raise RunInterrupted("a signal arrived while something was done that it must not cut")

@@ -1,0 +1,94 @@
+"""A signal that comes while a client is asked: nothing is cut in the middle, and nothing of it is lost.
+
+Raised between two steps of a connection pool, an exception leaves its lock taken for good: the next question,
+or the way out of this one, waits for ever. So a signal is sent at every step there is, one after the other
+(bench/signalled.py), in a process of its own, which may stand still without its test doing so.
+"""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resync.lab.api.process import start_api
+from resync.run.errors import RunInterrupted
+from resync.run.signals import STOPPING, Signals
+
+pytestmark = [pytest.mark.integration]
+
+SIGNALLED = Path(__file__).parent / "bench" / "signalled.py"
+STEPS_MIN = 40
+"""Fewer would mean that the client has changed, and that other files of it have to be looked at."""
+QUESTIONS_LIMIT_S = 60.0
+"""Two to six seconds on a calm machine."""
+
+
+def steps_of(kind: str, where: object, *, every: int) -> int:
+    """How many steps a question of that kind has, each of them survived."""
+    ran = subprocess.run(
+        [sys.executable, SIGNALLED, kind, str(where), str(every)],
+        capture_output=True,
+        text=True,
+        timeout=QUESTIONS_LIMIT_S,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return int(ran.stdout)
+
+
+def test_a_signal_at_any_step_of_a_question_to_prometheus(served: Any, tmp_path: Path) -> None:
+    with served(tmp_path, ()) as url:
+        assert steps_of("prometheus", url, every=1) > STEPS_MIN
+
+
+def test_a_signal_at_any_step_of_a_question_to_the_cluster(tmp_path: Path) -> None:
+    with start_api(tmp_path) as api:
+        assert steps_of("kubernetes", api.kubeconfig, every=1) > STEPS_MIN
+        # Of 600: a client is made each time, and closed.
+        assert steps_of("toolkit", api.kubeconfig, every=5) > STEPS_MIN
+
+
+@pytest.fixture
+def signals() -> Iterator[Signals]:
+    """The handlers of a run, in force during the test."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    made = Signals(lambda *_: None)
+    made.install()
+    yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def failed_under_a_signal(signals: Signals) -> None:
+    with signals.shielded():
+        signal.raise_signal(signal.SIGTERM)
+        raise TimeoutError
+
+
+def test_a_signal_in_a_question_that_fails_is_not_lost_with_it(signals: Signals) -> None:
+    with pytest.raises(RunInterrupted):
+        failed_under_a_signal(signals)
+
+
+def test_a_question_in_another_thread_keeps_no_signal_waiting(signals: Signals) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def asking() -> None:
+        with signals.shielded():
+            begun.set()
+            over.wait(timeout=10)
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    try:
+        assert begun.wait(timeout=10)
+        with pytest.raises(RunInterrupted):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        over.set()
+        thread.join()
