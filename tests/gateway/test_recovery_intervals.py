@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from resync.kits.shields import UNSHIELDED
 from resync.kits.waits import wait_until
 from resync.lab.prometheus import Target
 from resync.metrics.recoveries import recovery
@@ -113,7 +114,7 @@ def stand(
         for role, one, port in (("gateway", gateway, 8080), ("observer", observer, 9100))
     ]
     with served(tmp_path / "prometheus", targets) as url:
-        scrapes = Scrapes(settings.parse({"prometheus_url": url}))
+        scrapes = Scrapes(settings.parse({"prometheus_url": url}), UNSHIELDED)
         made, begun_s = Stand(fleet, relays, scrapes, complete, gateway), time.time()
         try:
             wait_until(

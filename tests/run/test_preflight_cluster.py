@@ -10,6 +10,7 @@ import pytest
 from resync.cluster.connecting import MERGE_PATCH, Cluster
 from resync.cluster.residues import residue
 from resync.kits.clocks import SystemClock
+from resync.kits.shields import UNSHIELDED
 from resync.kvsync.fleet import LABEL_RANKS
 from resync.lab.api.process import ApiProcess, start_api
 from resync.run import preflight, settings
@@ -77,7 +78,7 @@ def open_world(api: ApiProcess, namespace: str) -> Iterator[Callable[..., Cluste
             "gateway_namespace": namespace,
             "mesh_limit": MESH_LIMIT,
         }
-        opened.append(ClusterWorld(settings.parse(said | changes)))
+        opened.append(ClusterWorld(settings.parse(said | changes), UNSHIELDED))
         return opened[-1]
 
     yield build
@@ -139,7 +140,7 @@ def test_an_engine_that_is_not_ready_is_named(
 def test_an_api_that_is_gone_is_not_measured(tmp_path: Path) -> None:
     with start_api(tmp_path / "api") as passing:
         said = {"kubeconfig": str(passing.kubeconfig), "prometheus_url": "http://127.0.0.1:9"}
-        world = ClusterWorld(settings.parse(said))
+        world = ClusterWorld(settings.parse(said), UNSHIELDED)
     with closing(world), pytest.raises((UnmeasuredError, RefusedError)) as raised:
         world.engines()
     assert raised.value.next_step

@@ -123,8 +123,8 @@ class Cluster:
 
     Every call is bounded by `timeout_s`; errors are `resync.cluster.errors`.
 
-    Safe to use from several threads. `host` is the server's URL as messages may show it, without path; each
-    exchange is made inside `shield`.
+    Safe to use from several threads. `host` is the server's URL as messages may show it, without path. A
+    request and its answer are one stretch inside `shield`; a stream, read while it arrives, is not.
     """
 
     def __init__(self, api_client: "ApiClient", *, timeout_s: float, shield: Shield = UNSHIELDED) -> None:
@@ -210,13 +210,12 @@ class Cluster:
 
         Raises ClusterError.
         """
-        with self.shield():
-            response = self._exchange("GET", path, query=query)
-            if response.status not in _SUCCESS:
-                try:
-                    self._checked(response, f"GET {path}")
-                finally:
-                    response.close()
+        response = self._exchange("GET", path, query=query)
+        if response.status not in _SUCCESS:
+            try:
+                self._checked(response, f"GET {path}")
+            finally:
+                response.close()
         # The head had to come within the ordinary limit; only the body may be silent for longer.
         sock = getattr(response.connection, "sock", None)
         if sock is not None:

@@ -26,7 +26,7 @@ from resync.cluster.selectors import Selector
 from resync.cluster.statuses import FaultWire
 from resync.kits.clocks import SystemClock
 from resync.kits.reading import read_json
-from resync.kits.shields import UNSHIELDED, Shield
+from resync.kits.shields import Shield
 from resync.kvsync.fleet import LABEL_RANKS, ranks_of
 from resync.run.clustererrors import ours, step_for
 from resync.run.errors import RefusedError, UnmeasuredError
@@ -84,7 +84,7 @@ def _counted(pods: Sequence[PodSeen]) -> tuple[int, int, bool]:
 class ClusterWorld:
     """A World over `resync.cluster` and Prometheus; each of its questions is asked inside `shield`."""
 
-    def __init__(self, settings: Settings, *, shield: Shield = UNSHIELDED) -> None:
+    def __init__(self, settings: Settings, shield: Shield) -> None:
         """Connect lazily: nothing is asked yet. Raises RefusedError for an unusable kubeconfig."""
         self._settings = settings
         self._lease: leases.HeldLease | None = None
@@ -93,7 +93,7 @@ class ClusterWorld:
         with ours():
             kubeconfig = Path(settings.kubeconfig) if settings.kubeconfig else None
             self._cluster = Cluster.connect(kubeconfig, shield=shield)
-        self._scrapes = Scrapes(settings, shield=shield)
+        self._scrapes = Scrapes(settings, shield)
         self._loads = LoadFaults(self._cluster, settings)
         self._fronts = Fronts(self._cluster, settings)
 

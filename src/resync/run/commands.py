@@ -10,6 +10,7 @@ from typing import ParamSpec
 
 import click
 
+from resync.kits.shields import UNSHIELDED
 from resync.run import auditing, courses, evidence, runs, settings, suites
 from resync.run.errors import RunError
 from resync.run.exits import VOID_CODE
@@ -79,7 +80,7 @@ def _settings() -> Settings:
 
 
 def _world() -> World:
-    return courses.open_world(_settings())
+    return courses.open_world(_settings(), UNSHIELDED)
 
 
 @click.command()
@@ -158,7 +159,7 @@ def audit() -> None:
     """
     run_id = runs.new_id()
     parsed = _settings()
-    world = courses.open_world(parsed)
+    world = courses.open_world(parsed, UNSHIELDED)
     run = Run(evidence.EvidenceFile(_audits_dir() / run_id / evidence.FILE_NAME), run_id)
     run.settings, run.world = parsed, world
     run.engines, run.gateways = world.engines(), world.gateways()

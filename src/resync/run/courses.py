@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from resync.kits.shields import UNSHIELDED, Shield
+from resync.kits.shields import Shield
 from resync.run import faulting, hooks, preflight, records, runs, settings
 from resync.run.errors import RefusedError, RunError
 from resync.run.exits import EXIT, VOID_CODE
@@ -53,12 +53,12 @@ class _Course:
 _course = _Course()
 
 
-def open_world(parsed: settings.Settings, shield: Shield = UNSHIELDED) -> World:
+def open_world(parsed: settings.Settings, shield: Shield) -> World:
     """The real world: a Kubernetes API and a Prometheus, each question to them asked inside `shield`."""
     # Imported here: `chaos validate` imports the control and needs neither client.
     from resync.run.clusterworld import ClusterWorld
 
-    return ClusterWorld(parsed, shield=shield)
+    return ClusterWorld(parsed, shield)
 
 
 def join_lab() -> Lab:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resync.kits.clocks import SystemClock
-from resync.kits.shields import UNSHIELDED, Shield
+from resync.kits.shields import Shield
 from resync.kits.waits import WaitTimeoutError, wait_until
 from resync.metrics.access import PrometheusAccess
 from resync.metrics.errors import CouldNotMeasureError, MetricsError
@@ -69,9 +69,9 @@ def _ours() -> Iterator[None]:
 
 
 class Scrapes:
-    """One Prometheus, as a run asks it."""
+    """One Prometheus, as a run asks it, each time inside `shield`."""
 
-    def __init__(self, settings: Settings, *, shield: Shield = UNSHIELDED) -> None:
+    def __init__(self, settings: Settings, shield: Shield) -> None:
         """Nothing is asked yet. Raises RefusedError for an address that cannot be one."""
         self._prometheus = Prometheus(access_of(settings.prometheus_url), shield=shield)
         self._clock = SystemClock()

@@ -333,7 +333,7 @@ def knobs() -> Knobs:
     return found
 
 
-def open_made_world(parsed: object, shield: object = None) -> World:  # noqa: ARG001
+def open_made_world(parsed: object, shield: object) -> World:  # noqa: ARG001
     return MadeWorld(knobs())
 
 

@@ -1,8 +1,8 @@
-"""A process that asks one server through one client, again and again, with a SIGTERM at every step of that.
+"""A process that asks the world of a run again and again, with a SIGTERM at every step of the client.
 
-`signalled.py KIND WHERE EVERY`: KIND is `prometheus`, `kubernetes` or `toolkit`, WHERE its URL or kubeconfig.
-Prints how many steps a question has. It fails where a signal was lost, and stands still where one was raised
-between two steps of the client: whoever starts it limits its time.
+`signalled.py ASKED KUBECONFIG PROMETHEUS EVERY`: ASKED is one of QUESTIONS, the next two are where, and EVERY
+1 takes all steps, 5 each fifth. Prints how many steps a question has. It fails where a signal was lost, and
+stands still where one was raised between two steps of the client: whoever starts it limits its time.
 """
 
 import itertools
@@ -10,17 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from resync.cluster.connecting import Cluster
-from resync.cluster.pods import list_pods
-from resync.cluster.toolkit import headcount
-from resync.kits.shields import Shield
-from resync.metrics.access import PrometheusAccess
-from resync.metrics.prometheus import Prometheus
+from resync.run import settings
+from resync.run.clusterworld import ClusterWorld
 from resync.run.errors import RunInterrupted
 from resync.run.signals import Signals
 
@@ -30,26 +25,12 @@ TALKING = frozenset({"queue.py", "threading.py", "connectionpool.py"})
 Question = Callable[[], object]
 
 
-def prometheus(url: str, shield: Shield) -> Question:
-    """Asks for a number."""
-    return Prometheus(PrometheusAccess(url=url), shield=shield).ready
-
-
-def kubernetes(kubeconfig: str, shield: Shield) -> Question:
-    """Asks for pods."""
-    return partial(list_pods, Cluster.connect(Path(kubeconfig), shield=shield), "default", "app=engine")
-
-
-def toolkit(kubeconfig: str, shield: Shield) -> Question:
-    """Lets chaostoolkit-kubernetes ask, with a client that is made and closed each time."""
-    return partial(headcount, Cluster.connect(Path(kubeconfig), shield=shield), "default", "app=engine")
-
-
-KINDS: Mapping[str, Callable[[str, Shield], Question]] = {
-    "prometheus": prometheus,
-    "kubernetes": kubernetes,
-    "toolkit": toolkit,
+QUESTIONS: Mapping[str, Callable[[ClusterWorld], Question]] = {
+    "prometheus": lambda world: lambda: world.series(("up",), (1.0, 2.0)),
+    "kubernetes": lambda world: world.gateways,
+    "toolkit": lambda world: world.engines,
 }
+"""By the client that is asked; the last makes one more each time, and closes it."""
 
 
 class Renewed:
@@ -84,10 +65,11 @@ def signal_at(step: int, question: Question) -> bool:
     return next(steps) > step
 
 
-def steps_survived(kind: str, where: str, every: int) -> int:
+def steps_survived(asked: str, kubeconfig: str, prometheus: str, every: int) -> int:
     """How many there are. Raises RuntimeError for a signal that was lost."""
     handlers = Renewed()
-    question = KINDS[kind](where, handlers.shield)
+    said = {"kubeconfig": kubeconfig, "prometheus_url": prometheus}
+    question = QUESTIONS[asked](ClusterWorld(settings.parse(said), handlers.shield))
     question()
     for step in itertools.count(0, every):
         handlers.renew()
@@ -103,4 +85,5 @@ def steps_survived(kind: str, where: str, every: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{steps_survived(sys.argv[1], sys.argv[2], int(sys.argv[3]))}\n")
+    question_asked, config, url, stride = sys.argv[1:]
+    sys.stdout.write(f"{steps_survived(question_asked, config, url, int(stride))}\n")
