@@ -225,6 +225,20 @@ def test_match_tells_the_longest_held_prefix(engine: EngineFactory) -> None:
         assert server.ask("/truth/match", {"prompt": list(prompt)}) == (200, {"cached_tokens": tokens})
 
 
+def test_match_tells_what_has_been_held_for_a_while(engine: EngineFactory) -> None:
+    server = engine()
+    server.complete(list(range(64)))
+
+    def held_for(seconds: float) -> Any:
+        return server.ask("/truth/match", {"prompt": list(range(64)), "for_s": seconds})
+
+    assert held_for(3600) == (200, {"cached_tokens": 0})
+    wait_until(lambda: held_for(0.2) == (200, {"cached_tokens": 64}), what="0.2 s to pass", timeout_s=10)
+    status, answer = held_for(-1)
+    assert status == 400
+    assert "for_s" in answer["error"]["message"]
+
+
 def test_replay_gives_the_ring_from_the_start_asked_for(
     engine: EngineFactory, listen: Listen, replay: Callable[[Any, int], Any]
 ) -> None:

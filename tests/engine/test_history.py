@@ -8,6 +8,8 @@ from resync.engine.history import History
 from resync.engine.journal import Journal
 from resync.engine.pool import BlockPool
 
+SINCE = (9.9, 10.0, 19.9, 20.0, 99.0)
+
 
 def store_one(pool: BlockPool, token: int) -> FullBlock:
     chain: list[FullBlock] = []
@@ -66,3 +68,58 @@ def test_a_sequence_older_than_the_journal_is_refused() -> None:
     assert history.at(1).held.total() == 2
     with pytest.raises(JournalTooShortError, match="reaches back to change 2, not to 1"):
         history.at(0)
+
+
+def at(history: History, at_s: float, *tokens: int) -> list[FullBlock]:
+    """A step that ends at `at_s` and stores these, each in the place of the oldest."""
+    stored = [store_one(history.pool, token) for token in tokens]
+    history.stepped(monotonic_s=at_s)
+    return stored
+
+
+def test_held_since_is_held_then_and_now() -> None:
+    history = History(BlockPool(slots_total=2, block_size=1))
+    (old,) = at(history, 10.0, 1)
+    (young,) = at(history, 20.0, 2)
+    asked = {
+        since_s: [history.held_since([b], monotonic_s=since_s) for b in (old, young)] for since_s in SINCE
+    }
+    assert asked == {9.9: [0, 0], 10.0: [1, 0], 19.9: [1, 0], 20.0: [1, 1], 99.0: [1, 1]}
+    at(history, 30.0, 3)
+    assert [history.held_since([b], monotonic_s=20.0) for b in (old, young)] == [0, 1]
+
+
+def test_what_the_step_under_way_computes_has_not_been_held() -> None:
+    history = History(BlockPool(slots_total=2, block_size=1))
+    at(history, 10.0)
+    block = store_one(history.pool, 1)
+    assert history.now().held == {block: 1}
+    assert history.held_since([block], monotonic_s=11.0) == 0
+
+
+def test_a_second_copy_makes_a_block_no_younger() -> None:
+    history = History(BlockPool(slots_total=2, block_size=1))
+    (block,) = at(history, 10.0, 1)
+    at(history, 20.0, 1)
+    assert history.now().held == {block: 2}
+    assert history.held_since([block], monotonic_s=15.0) == 1
+
+
+def test_of_a_prefix_the_leading_blocks_count() -> None:
+    history = History(BlockPool(slots_total=3, block_size=1))
+    chain: list[FullBlock] = []
+    extend(chain, (1, 2, 3), block_size=1)
+    slots = history.pool.acquire((), reuse=0, fresh=3)
+    history.pool.fill(slots[:2], chain[:2])
+    history.stepped(monotonic_s=10.0)
+    history.pool.fill(slots[2:], chain[2:])
+    history.stepped(monotonic_s=20.0)
+    assert [history.held_since(chain, monotonic_s=since_s) for since_s in (9.0, 10.0, 20.0)] == [0, 2, 3]
+
+
+def test_a_moment_older_than_those_remembered_is_refused() -> None:
+    history = History(BlockPool(slots_total=9, block_size=1), moments_max=1)
+    (block,) = at(history, 10.0, 1)
+    assert history.held_since([block], monotonic_s=10.0) == 1
+    with pytest.raises(JournalTooShortError, match=r"what was held at 9\.900 s is forgotten"):
+        history.held_since([block], monotonic_s=9.9)

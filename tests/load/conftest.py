@@ -87,6 +87,8 @@ class Gateway:
     def __init__(self) -> None:
         self.behaviour = "hang"
         self.requests = 0
+        self.body: dict[str, object] = {}
+        """Of the last request."""
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._up = threading.Event()
@@ -130,8 +132,9 @@ class Gateway:
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
 
-    async def _completions(self, _: web.Request) -> web.StreamResponse:
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        self.body = await request.json()
         match self.behaviour:
             case "hang":
                 await self._stop.wait()

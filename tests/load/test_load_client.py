@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resync.load.client import Answer, Client
+from resync.load.client import SETTLED_S, Answer, Client
 
 pytestmark = pytest.mark.integration
 
@@ -48,5 +48,6 @@ def test_nobody_there_is_unreachable_and_held_is_unknown() -> None:
 def test_what_is_held_is_the_best_of_the_engines_and_unknown_when_one_is_mute(gateway: Any) -> None:
     gateway.behaviour = '{"cached_tokens": 32}'
     assert ask(gateway.url)[1] == 32
+    assert gateway.body == {"prompt": [1], "for_s": SETTLED_S}
     gateway.behaviour = "refuse"
     assert ask(gateway.url)[1] is None

@@ -23,6 +23,15 @@ def test_all_of_n_mirrors_none_of_n() -> None:
     assert at_least(20, 20) == pytest.approx(1 - at_most(0, 20))
 
 
+@pytest.mark.parametrize("trials", [2_000, 30_000])
+def test_of_many_trials_the_bounds_are_those_of_the_normal_distribution(trials: int) -> None:
+    """Also where no float holds the number of ways."""
+    hits = trials // 10
+    spread = 1.645 * math.sqrt(0.1 * 0.9 / trials)
+    assert at_least(hits, trials) == pytest.approx(0.1 - spread, abs=0.1 * spread)
+    assert at_most(hits, trials) == pytest.approx(0.1 + spread, abs=0.1 * spread)
+
+
 def test_without_a_trial_nothing_is_known() -> None:
     assert (at_least(0, 0), at_most(0, 0)) == (0, 1)
 

@@ -198,13 +198,23 @@ def hits(allowed: float, used: float, quiet_from: int = 40) -> Part:
     ("allowed", "used", "outcome"),
     [
         (200, 199, Outcome.HELD),
-        (200, 179, Outcome.BREACHED),
+        (200, 180, Outcome.HELD),
+        (200, 165, Outcome.BREACHED),
+        (39, 31, Outcome.BREACHED),
         (10, 10, Outcome.NOT_EXERCISED),
         (0, 0, Outcome.NOT_EXERCISED),
     ],
 )
 def test_the_share_of_routed_hits_needs_enough_of_them(allowed: float, used: float, outcome: Outcome) -> None:
     assert hits(allowed, used).outcome is outcome
+
+
+@pytest.mark.parametrize(("allowed", "used"), [(39, 35), (200, 179), (20_000, 17_990)])
+def test_a_share_below_the_limit_that_chance_can_make_proves_nothing(allowed: float, used: float) -> None:
+    part = hits(allowed, used)
+    assert part.outcome is Outcome.UNMEASURED
+    seen = f"{used:g} of {allowed:g} hits that truth allows were routed"
+    assert part.detail == f"too few to tell whether 0.9 are: {seen}"
 
 
 def test_a_load_that_stops_mid_window_proves_nothing_whatever_it_counted() -> None:

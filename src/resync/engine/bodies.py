@@ -68,9 +68,10 @@ class TokenizeBody(msgspec.Struct, frozen=True):
 
 
 class MatchBody(msgspec.Struct, frozen=True):
-    """What `POST /truth/match` asks about."""
+    """What `POST /truth/match` asks about: what is held of a prompt now, and was already `for_s` ago."""
 
     prompt: Prompt
+    for_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 def conversation(messages: Sequence[ChatMessage]) -> str:

@@ -1,10 +1,14 @@
 """Truth at a sequence: which blocks the pool held when batch N had been published. Pure.
 
 The engine marks, for every batch it publishes, where the pool's journal stood. To answer for N, the pool's
-content now is walked back to that mark. Both are bounded; what is older than either is an error that says so.
+content now is walked back to that mark. After every step, published or not, it notes where the journal stood
+at which time: so it can also be told what has been held for a while. All are bounded; what is older than they
+reach is an error that says so.
 """
 
+import math
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resync.engine.errors import JournalTooShortError, SequenceAheadError
@@ -13,6 +17,9 @@ from resync.engine.pool import BlockPool
 
 MARKS_MAX = 10_000
 """Sequences that can still be answered for: as many as vLLM's replay ring keeps (`buffer_steps`)."""
+
+MOMENTS_MAX = 10_000
+"""Steps whose time is still known: at 5 ms a step, the last 50 s of work."""
 
 BEFORE_FIRST = -1
 """The sequence that stands for "nothing published yet"."""
@@ -41,9 +48,10 @@ class Past:
 class History:
     """The marks of one incarnation, over one pool."""
 
-    def __init__(self, pool: BlockPool, marks_max: int = MARKS_MAX) -> None:
+    def __init__(self, pool: BlockPool, marks_max: int = MARKS_MAX, moments_max: int = MOMENTS_MAX) -> None:
         self.pool = pool
         self._marks: deque[Mark] = deque([Mark(BEFORE_FIRST, 0, 0.0)], maxlen=marks_max)
+        self._moments: deque[tuple[float, int]] = deque([(-math.inf, 0)], maxlen=moments_max)
 
     @property
     def published_seq(self) -> int:
@@ -54,6 +62,23 @@ class History:
         """Batch `seq` tells of everything that has happened so far. Sequences come without holes, from 0."""
         assert seq == self.published_seq + 1, "batches are numbered one by one"
         self._marks.append(Mark(seq, self.pool.journal.position, wall_s))
+
+    def stepped(self, *, monotonic_s: float) -> None:
+        """All that has happened so far had happened by then."""
+        self._moments.append((monotonic_s, self.pool.journal.position))
+
+    def held_since(self, chain: Sequence[FullBlock], *, monotonic_s: float) -> int:
+        """How many leading blocks of `chain` are held now and were already held by then.
+
+        What the step under way then was computing does not count. Raises JournalTooShortError when it is
+        forgotten what was held then.
+        """
+        position = next((place for at_s, place in reversed(self._moments) if at_s <= monotonic_s), None)
+        if position is None:
+            raise JournalTooShortError(f"what was held at {monotonic_s:.3f} s is forgotten")
+        held, copies = chain[: self.pool.match(chain)], self.pool.held()
+        then = self.pool.journal.undo(Counter({block: copies[block] for block in held}), to=position)
+        return next((n for n, block in enumerate(held) if block not in then), len(held))
 
     def now(self) -> Past:
         """What the pool holds at this moment, published or not."""

@@ -5,7 +5,7 @@ Bodies are parsed once into typed records; a request that does not fit gets a se
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -101,10 +101,18 @@ class EngineServer:
         return _json({"success": self._pool.clear()})
 
     async def _match(self, request: web.Request) -> web.Response:
-        prompt = bodies.token_ids((await bodies.read(request, bodies.MatchBody)).prompt)
+        body = await bodies.read(request, bodies.MatchBody)
         chain: list[FullBlock] = []
-        extend(chain, prompt, block_size=self._pool.block_size)
-        return _json({"cached_tokens": self._pool.match(chain) * self._pool.block_size})
+        extend(chain, bodies.token_ids(body.prompt), block_size=self._pool.block_size)
+        return _json({"cached_tokens": self._held(chain, body.for_s) * self._pool.block_size})
+
+    def _held(self, chain: Sequence[FullBlock], for_s: float) -> int:
+        if not for_s:
+            return self._pool.match(chain)
+        try:
+            return self._history.held_since(chain, monotonic_s=self._clock.monotonic_s() - for_s)
+        except JournalTooShortError as error:
+            raise RequestRefusedError(str(error), status=410) from error
 
     async def _truth(self, request: web.Request) -> web.Response:
         journal = self._pool.journal

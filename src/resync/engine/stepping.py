@@ -69,6 +69,7 @@ class Stepper:
                 self._work.clear()
 
     def _publish(self) -> None:
+        self._history.stepped(monotonic_s=self._clock.monotonic_s())
         pool = self._history.pool
         happenings = pool.take_happenings()
         if happenings and self._keep is not None:

@@ -10,6 +10,8 @@ import msgspec
 
 AUDIT_TIMEOUT_S = 1.0
 """An engine that has not answered `/truth/match` by then leaves the request unaudited."""
+SETTLED_S = 0.25
+"""What an engine has held for less than this is not counted as held: its event may still be under way."""
 
 
 class _Details(msgspec.Struct, frozen=True):
@@ -82,8 +84,8 @@ class Client:
             return Answer("unreadable")
 
     async def held_tokens(self, engines: Sequence[str], prompt: Sequence[int]) -> int | None:
-        """The most tokens of `prompt` any engine holds now; None when one of them did not answer in time."""
-        body = msgspec.json.encode({"prompt": prompt})
+        """The most tokens of `prompt` any engine has held for SETTLED_S; None when one is late to answer."""
+        body = msgspec.json.encode({"prompt": prompt, "for_s": SETTLED_S})
         held = await asyncio.gather(*(self._held_by(engine, body) for engine in engines))
         known = [tokens for tokens in held if tokens is not None]
         return max(known) if len(known) == len(engines) else None

@@ -17,11 +17,11 @@ class LoadMetrics:
         self.completed = self._counter("completed", "Requests ended, by HTTP status or failure.", "status")
         self.refused = self._counter("refused", "Requests due but never sent, by reason.", "reason")
         self.audited = self._counter(
-            "audited", "Requests whose engines were asked what they hold just before."
+            "audited", "Requests whose engines were asked just before what they have held for a moment."
         )
         self.audit_failures = self._counter("audit_failures", "Audits in which an engine did not answer.")
         self.allowed_hits = self._counter(
-            "allowed_hits", "Audited, and some engine held a block of the prompt."
+            "allowed_hits", "Audited, and some engine had held a block of the prompt."
         )
         self.routed_hits = self._counter(
             "routed_hits", "Allowed, and as many tokens were cached as truth allowed."

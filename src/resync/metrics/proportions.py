@@ -36,5 +36,13 @@ def _crossing(below: Callable[[float], bool]) -> float:
 
 
 def _at_most_so_many(hits: int, trials: int, share: float) -> float:
-    """The chance of at most `hits` of `trials` when each succeeds with `share`."""
-    return sum(math.comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(hits + 1))
+    """The chance of at most `hits` of `trials` when each succeeds with `share`, which is between 0 and 1.
+
+    By logarithms: of some thousand trials the number of ways is no float any more.
+    """
+    won, lost = math.log(share), math.log1p(-share)
+    return math.fsum(math.exp(_log_ways(trials, k) + k * won + (trials - k) * lost) for k in range(hits + 1))
+
+
+def _log_ways(trials: int, hits: int) -> float:
+    return math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)

@@ -1,8 +1,13 @@
-"""Does the router use what the index knows? Hits that truth allows, and hits that were routed."""
+"""Does the router use what the index knows? Hits that truth allows, and hits that were routed.
+
+A short window holds few such hits, and their share only tells within bounds: it is a breach where the share
+of the missed ones is, at 95 % (`resync.metrics.proportions`), above what the limit leaves.
+"""
 
 import math
 from collections.abc import Iterable
 
+from resync.metrics.proportions import at_least
 from resync.run.judgements import Context, Finding, Outcome, Part, breach
 from resync.run.samples import HOLE_INTERVALS, Samples
 
@@ -21,15 +26,14 @@ def routed(samples: Samples, context: Context) -> Iterable[Part]:
     if allowed.total < floor:
         yield Part(Outcome.NOT_EXERCISED, f"{allowed.total:g} hits allowed by truth, {floor} needed")
         return
-    share = used.total / allowed.total
+    share, missed = used.total / allowed.total, allowed.total - used.total
     seen = f"{used.total:g} of {allowed.total:g} hits that truth allows were routed"
-    if share < context.settings.routed_share_min:
-        found = Finding(
-            "allowed hits not routed",
-            ", ".join(context.gateways) or "the gateway",
-            allowed.total - used.total,
-        )
+    limit = context.settings.routed_share_min
+    if at_least(round(missed), round(allowed.total)) > 1 - limit:
+        found = Finding("allowed hits not routed", ", ".join(context.gateways) or "the gateway", missed)
         yield breach(found, f": {seen}", share)
+    elif share < limit:
+        yield Part(Outcome.UNMEASURED, f"too few to tell whether {limit:g} are: {seen}", share)
     elif used.total < floor:
         yield Part(Outcome.NOT_EXERCISED, f"{used.total:g} hits routed, {floor} needed", share)
     else:
