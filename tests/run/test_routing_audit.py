@@ -65,9 +65,13 @@ def test_each_prompt_has_one_fate(one: PromptAsked, became: Fate) -> None:
     assert fate(one) is became
 
 
-def judged(*prompts: PromptAsked) -> Judgement:
+def judged(*prompts: PromptAsked, **stated: str) -> Judgement:
     audited = RoutingAudited(at=0.0, phase="after", prompts=list(prompts))
-    return judge_audit(audited, Context(settings.parse({}), ENGINES, ["default/gateway-0"], "after"))
+    return judge_audit(audited, Context(settings.parse(stated), ENGINES, ["default/gateway-0"], "after"))
+
+
+def test_without_a_prompt_held_there_is_no_share_whatever_the_floor() -> None:
+    assert judged(asked(cached=48), audit_floor="0").outcome is Outcome.NOT_EXERCISED
 
 
 def test_no_miss_of_twenty_is_at_most_three_of_twenty() -> None:

@@ -3,7 +3,7 @@
 Nothing below knows a metric's formula: each case states the samples and what they can and cannot prove.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -24,8 +24,9 @@ WINDOW = (100.0, 110.0)
 Instrument = Sequence[tuple[float, float]]
 
 
-def context(healed_s: float | None = None) -> Context:
-    return Context(parse({}), [POD], [GATEWAY], "fault" if healed_s is None else "recovery", healed_s)
+def context(healed_s: float | None = None, stated: Mapping[str, str] | None = None) -> Context:
+    settings = parse(stated or {})
+    return Context(settings, [POD], [GATEWAY], "fault" if healed_s is None else "recovery", healed_s)
 
 
 def series(metric: str, values: Sequence[float], start_s: float = WINDOW[0], **labels: str) -> Series:
@@ -184,14 +185,14 @@ def test_late_events_are_counted() -> None:
 # --- routed hits, and a load that has to be alive to prove anything
 
 
-def hits(allowed: float, used: float, quiet_from: int = 40) -> Part:
+def hits(allowed: float, used: float, quiet_from: int = 40, **stated: str) -> Part:
     sent = [WINDOW[0] + STEP_S * min(i, quiet_from) for i in range(41)]
     taken = [
         series("resync_load_allowed_hits_total", [0, allowed]),
         series("resync_load_routed_hits_total", [0, used]),
         series("resync_load_last_sent_timestamp_seconds", sent),
     ]
-    return worst(list(routed(samples(*taken), context())))
+    return worst(list(routed(samples(*taken), context(stated=stated))))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,11 @@ def test_a_share_below_the_limit_that_chance_can_make_proves_nothing(allowed: fl
     assert part.outcome is Outcome.UNMEASURED
     seen = f"{used:g} of {allowed:g} hits that truth allows were routed"
     assert part.detail == f"too few to tell whether 0.9 are: {seen}"
+
+
+def test_without_a_hit_there_is_no_share_whatever_the_floor() -> None:
+    part = hits(0, 0, routed_floor="0")
+    assert (part.outcome, part.detail) == (Outcome.NOT_EXERCISED, "0 hits allowed by truth, 1 needed")
 
 
 def test_a_load_that_stops_mid_window_proves_nothing_whatever_it_counted() -> None:

@@ -64,7 +64,8 @@ def _elsewhere(asked: PromptAsked) -> Fate:
 def judge_audit(audited: RoutingAudited, context: Context) -> Judgement:
     """The claim, of every prompt of that audit."""
     limit = 1 - context.settings.routed_share_min
-    outcome, detail, value, finding = _judged(audited.prompts, limit, context.settings.audit_floor)
+    # At least one, whatever is set: there is no share of nothing.
+    outcome, detail, value, finding = _judged(audited.prompts, limit, max(1, context.settings.audit_floor))
     return Judgement(CLAIM, audited.phase, outcome, value, limit, UNIT, detail, finding)
 
 

@@ -18,7 +18,8 @@ LOAD_AGE_LIMIT_S = 2.0
 def routed(samples: Samples, context: Context) -> Iterable[Part]:
     allowed = samples.count("resync_load_allowed_hits_total")
     used = samples.count("resync_load_routed_hits_total")
-    floor = context.floor(context.settings.routed_floor, samples.window_s)
+    # At least one, whatever is set: there is no share of nothing.
+    floor = max(1, context.floor(context.settings.routed_floor, samples.window_s))
     if not allowed.series or not used.series:
         yield Part(Outcome.UNMEASURED, "the load did not report its audited requests")
         return
