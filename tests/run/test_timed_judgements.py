@@ -213,9 +213,9 @@ def test_the_share_of_routed_hits_needs_enough_of_them(allowed: float, used: flo
 @pytest.mark.parametrize(("allowed", "used"), [(39, 35), (200, 179), (20_000, 17_990)])
 def test_a_share_below_the_limit_that_chance_can_make_proves_nothing(allowed: float, used: float) -> None:
     part = hits(allowed, used)
-    assert part.outcome is Outcome.UNMEASURED
+    assert part.outcome is Outcome.NOT_EXERCISED
     seen = f"{used:g} of {allowed:g} hits that truth allows were routed"
-    assert part.detail == f"too few to tell whether 0.9 are: {seen}"
+    assert part.detail == f"{seen}, too few to tell whether a share of 0.9 is"
 
 
 def test_without_a_hit_there_is_no_share_whatever_the_floor() -> None:

@@ -1,7 +1,8 @@
 """Does the router use what the index knows? Hits that truth allows, and hits that were routed.
 
 A short window holds few such hits, and their share only tells within bounds: it is a breach where the share
-of the missed ones is, at 95 % (`resync.metrics.proportions`), above what the limit leaves.
+of the missed ones is, at 95 % (`resync.metrics.proportions`), above what the limit leaves. A share below the
+limit that chance can make too asks for more hits, as a floor does.
 """
 
 import math
@@ -34,7 +35,7 @@ def routed(samples: Samples, context: Context) -> Iterable[Part]:
         found = Finding("allowed hits not routed", ", ".join(context.gateways) or "the gateway", missed)
         yield breach(found, f": {seen}", share)
     elif share < limit:
-        yield Part(Outcome.UNMEASURED, f"too few to tell whether {limit:g} are: {seen}", share)
+        yield Part(Outcome.NOT_EXERCISED, f"{seen}, too few to tell whether a share of {limit:g} is", share)
     elif used.total < floor:
         yield Part(Outcome.NOT_EXERCISED, f"{used.total:g} hits routed, {floor} needed", share)
     else:
